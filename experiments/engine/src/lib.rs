@@ -1,0 +1,2 @@
+//! Script API.
+#![no_std]

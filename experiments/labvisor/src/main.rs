@@ -1,0 +1,2 @@
+//! The reference hypervisor.
+fn main() {}

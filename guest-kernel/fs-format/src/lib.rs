@@ -1,0 +1,2 @@
+//! On-disk format.
+#![no_std]

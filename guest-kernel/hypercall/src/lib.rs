@@ -1,0 +1,2 @@
+//! Hypercalls.
+#![no_std]

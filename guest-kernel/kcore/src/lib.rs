@@ -1,0 +1,2 @@
+//! Pure algorithms.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Formats that leave the guest.
+#![no_std]

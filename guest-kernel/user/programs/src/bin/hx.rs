@@ -1,0 +1,2 @@
+//! Runs experiments.
+fn main() {}

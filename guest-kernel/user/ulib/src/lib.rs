@@ -1,0 +1,2 @@
+//! A small std.
+#![no_std]

@@ -1,0 +1,2 @@
+//! SNFS wire format.
+#![no_std]
