@@ -1,2 +1,7 @@
-//! hv.
-fn main() {}
+//! The program `hv`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hvtools::cli::main()
+}

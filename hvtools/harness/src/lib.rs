@@ -1,1 +1,33 @@
-//! Machines.
+//! Machines to test on.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use harness::{Hypervisor, Machine, MachineConfig};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let config = MachineConfig::new(Hypervisor::Labvisor, "disk.img".into(), "logs".into());
+//! let mut machine = Machine::start(config)?;
+//! let mut console = machine.console()?;
+//! console.wait_for("$ ", Duration::from_secs(30))?;
+//! console.type_line("echo hi")?;
+//! # Ok(())
+//! # }
+//! ```
+//! A [`Machine`] is one QEMU in a process group of its own; dropping it ends it. When the thread that started
+//! it dies, the kernel ends it (`setpriv --pdeathsig`), so nothing is left behind however `hv` ends.
+
+mod console;
+mod hypervisor;
+mod machine;
+mod outcome;
+mod qmp;
+mod settings;
+mod text;
+
+pub use console::{Console, Silence};
+pub use hypervisor::{Hypervisor, UnknownHypervisor};
+pub use machine::{Ended, Forward, LABVISOR_PRODUCT, Machine, MachineConfig};
+pub use outcome::Outcome;
+pub use qmp::Qmp;
+pub use settings::Settings;
+pub use text::{escaped, last_lines};

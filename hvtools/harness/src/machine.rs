@@ -1,0 +1,501 @@
+//! One QEMU: how it is started, asked, and ended.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use crate::console::Console;
+use crate::hypervisor::Hypervisor;
+use crate::qmp::Qmp;
+use crate::settings::Settings;
+
+/// The SMBIOS product name on which the boot disk's GRUB starts labvisor.
+pub const LABVISOR_PRODUCT: &str = "hvlab-labvisor";
+/// What `isa-debug-exit` turns a guest's status into.
+const STATUS_SHIFT: u32 = 1;
+
+/// A host port that leads to a port of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// On the host's loopback.
+    pub host: u16,
+    /// In the guest.
+    pub guest: u16,
+}
+
+/// What machine to start. Each method ending in `_arguments` gives one group of QEMU's arguments.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The hypervisor under the guest.
+    pub hypervisor: Hypervisor,
+    /// The boot disk; never written to.
+    pub disk: PathBuf,
+    /// Folder for console.log (COM2, the guest) and vmm.log (COM1, the hypervisor).
+    pub logs: PathBuf,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// CPUs.
+    pub cpus: u32,
+    /// The guest's settings.
+    pub settings: Settings,
+    /// Labvisor's command line (`defect=...`).
+    pub labvisor: String,
+    /// Host ports that lead into the guest.
+    pub forwards: Vec<Forward>,
+    /// A further network device: on BitVisor a QEMU virtio-net that it passes through.
+    pub second_network: bool,
+    /// Loopback port of QEMU's gdb server; the machine then waits for a debugger.
+    pub gdb: Option<u16>,
+    /// Count instructions instead of time (`-icount shift=N`), for reproducible costs.
+    pub icount_shift: Option<u8>,
+    /// Further arguments, last.
+    pub further: Vec<OsString>,
+}
+
+impl MachineConfig {
+    /// The usual machine for `hypervisor`.
+    #[must_use]
+    pub fn new(hypervisor: Hypervisor, disk: PathBuf, logs: PathBuf) -> MachineConfig {
+        MachineConfig {
+            memory_mib: hypervisor.memory_mib(),
+            hypervisor,
+            disk,
+            logs,
+            cpus: 1,
+            settings: Settings::default(),
+            labvisor: String::new(),
+            forwards: Vec::new(),
+            second_network: false,
+            gdb: None,
+            icount_shift: None,
+            further: Vec::new(),
+        }
+    }
+
+    /// Processor, memory and chipset. Software emulation: it offers SVM everywhere, and alike.
+    fn board_arguments(&self) -> Vec<OsString> {
+        let mut arguments = words(
+            "-accel tcg -cpu EPYC,+svm,+npt -machine pc,smm=off -display none -no-reboot -nodefaults -vga std",
+        );
+        arguments.extend([
+            "-m".into(),
+            self.memory_mib.to_string().into(),
+            "-smp".into(),
+            self.cpus.to_string().into(),
+        ]);
+        if let Some(shift) = self.icount_shift {
+            arguments.extend(["-icount".into(), format!("shift={shift},sleep=off").into()]);
+        }
+        arguments
+    }
+
+    /// What the BIOS starts: the disk's GRUB, or BitVisor, which then boots that disk inside its VM.
+    fn boot_arguments(&self) -> Vec<OsString> {
+        let mut arguments = match &self.hypervisor {
+            Hypervisor::None => Vec::new(),
+            Hypervisor::Labvisor => words(&format!("-smbios type=1,product={LABVISOR_PRODUCT}")),
+            Hypervisor::BitVisor(elf) => vec!["-kernel".into(), elf.into()],
+        };
+        let mut drive = OsString::from("if=ide,index=0,media=disk,format=raw,snapshot=on,file=");
+        drive.push(escape_commas(&self.disk));
+        arguments.extend(["-drive".into(), drive]);
+        arguments
+    }
+
+    fn network_arguments(&self) -> Vec<OsString> {
+        let mut nic = format!("user,model={}", self.hypervisor.network_model());
+        for forward in &self.forwards {
+            nic += &format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest);
+        }
+        let mut arguments = vec!["-nic".into(), nic.into()];
+        if self.second_network {
+            arguments.extend(words("-nic user,model=virtio-net-pci"));
+        }
+        arguments
+    }
+
+    /// COM1 is the hypervisor's and goes to a file; COM2 is the guest's, a socket with a log.
+    fn console_arguments(&self, scratch: &Path) -> Vec<OsString> {
+        let mut vmm = OsString::from("file,id=vmm,path=");
+        vmm.push(escape_commas(&self.vmm_log()));
+        let mut guest = OsString::from("socket,id=guest,server=on,wait=off,path=");
+        guest.push(escape_commas(&scratch.join("console")));
+        guest.push(",logappend=off,logfile=");
+        guest.push(escape_commas(&self.console_log()));
+        let mut arguments = vec!["-chardev".into(), vmm, "-chardev".into(), guest];
+        arguments.extend(words("-serial chardev:vmm -serial chardev:guest"));
+        arguments
+    }
+
+    fn settings_arguments(&self, scratch: &Path) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        for (item, file) in [("cmdline", "cmdline"), ("labvisor", "labvisor")] {
+            let mut value = OsString::from(format!("name=opt/hvlab/{item},file="));
+            value.push(escape_commas(&scratch.join(file)));
+            arguments.extend(["-fw_cfg".into(), value]);
+        }
+        arguments
+    }
+
+    fn control_arguments(&self, scratch: &Path) -> Vec<OsString> {
+        let mut qmp = OsString::from("unix:");
+        qmp.push(escape_commas(&scratch.join("qmp")));
+        qmp.push(",server=on,wait=off");
+        let mut arguments = vec!["-qmp".into(), qmp];
+        arguments.extend(words("-device isa-debug-exit,iobase=0xf4,iosize=4"));
+        if let Some(port) = self.gdb {
+            arguments.extend([
+                "-gdb".into(),
+                format!("tcp:127.0.0.1:{port}").into(),
+                "-S".into(),
+            ]);
+        }
+        arguments
+    }
+
+    fn arguments(&self, scratch: &Path) -> Vec<OsString> {
+        let mut arguments = self.board_arguments();
+        arguments.extend(self.boot_arguments());
+        arguments.extend(self.network_arguments());
+        arguments.extend(self.console_arguments(scratch));
+        arguments.extend(self.settings_arguments(scratch));
+        arguments.extend(self.control_arguments(scratch));
+        arguments.extend(self.further.iter().cloned());
+        arguments
+    }
+
+    /// Where the guest's console is logged.
+    #[must_use]
+    pub fn console_log(&self) -> PathBuf {
+        self.logs.join("console.log")
+    }
+
+    /// Where the hypervisor's console is logged.
+    #[must_use]
+    pub fn vmm_log(&self) -> PathBuf {
+        self.logs.join("vmm.log")
+    }
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The guest left with this status (by `isa-debug-exit`).
+    Status(u8),
+    /// Powered off, or reset (which ends it too).
+    PoweredOff,
+    /// QEMU itself gave up, or somebody killed it.
+    Failed,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Machine {
+    config: MachineConfig,
+    child: Child,
+    /// Sockets, settings with the token, QEMU's own messages. Only we can read it.
+    scratch: tempfile::TempDir,
+    started: Instant,
+    ended: Option<Ended>,
+}
+
+impl Machine {
+    /// Starts it. The calling thread must live as long as the machine: when it ends, so does QEMU.
+    ///
+    /// # Errors
+    /// When QEMU is missing or refuses the configuration (a disk that is no disk, no memory, ...).
+    pub fn start(config: MachineConfig) -> Result<Machine> {
+        if let Hypervisor::BitVisor(elf) = &config.hypervisor {
+            File::open(elf)
+                .with_context(|| format!("cannot read the hypervisor {}", elf.display()))?;
+        }
+        File::open(&config.disk)
+            .with_context(|| format!("cannot read the boot disk {}", config.disk.display()))?;
+        std::fs::create_dir_all(&config.logs)
+            .with_context(|| format!("cannot create {}", config.logs.display()))?;
+        let scratch = tempfile::Builder::new()
+            .prefix("hv-")
+            .tempdir()
+            .context("cannot create a temporary folder")?;
+        write_private(
+            &scratch.path().join("cmdline"),
+            &config.settings.to_string(),
+        )?;
+        write_private(&scratch.path().join("labvisor"), &config.labvisor)?;
+        let messages = File::create(scratch.path().join("qemu.err"))?;
+
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+            .args(config.arguments(scratch.path()))
+            .stdin(Stdio::null())
+            .stdout(messages.try_clone()?)
+            .stderr(messages)
+            .process_group(0)
+            .spawn()
+            .context("cannot start QEMU (`hv doctor` says what is missing)")?;
+        let mut machine = Machine {
+            config,
+            child,
+            scratch,
+            started: Instant::now(),
+            ended: None,
+        };
+        machine.wait_for_sockets()?;
+        Ok(machine)
+    }
+
+    /// QEMU has accepted its arguments once its control socket is there.
+    fn wait_for_sockets(&mut self) -> Result<()> {
+        let deadline = self.started + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if self.ended()?.is_some() {
+                bail!("QEMU did not start: {}", self.messages());
+            }
+            if self.scratch.path().join("qmp").exists() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!(
+            "QEMU did not open its control socket within 20 s: {}",
+            self.messages()
+        )
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What QEMU itself had to say.
+    #[must_use]
+    pub fn messages(&self) -> String {
+        let text =
+            std::fs::read_to_string(self.scratch.path().join("qemu.err")).unwrap_or_default();
+        crate::text::escaped(text.trim())
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub fn ended(&mut self) -> Result<Option<Ended>> {
+        if self.ended.is_none() {
+            self.ended = self
+                .child
+                .try_wait()
+                .context("cannot ask for QEMU's state")?
+                .map(meaning);
+        }
+        Ok(self.ended)
+    }
+
+    /// Waits for its end, at most `limit`; `None` when it still runs then.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<Ended>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = self.ended()?;
+            if ended.is_some() || Instant::now() >= deadline {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A conversation on the guest's console. One at a time.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub fn console(&self) -> Result<Console> {
+        Console::connect(&self.console_socket())
+    }
+
+    /// The socket of the guest's console, for a person's terminal.
+    #[must_use]
+    pub fn console_socket(&self) -> PathBuf {
+        self.scratch.path().join("console")
+    }
+
+    /// QEMU's control connection. One at a time.
+    ///
+    /// # Errors
+    /// When QEMU is gone or does not answer.
+    pub fn qmp(&self) -> Result<Qmp> {
+        Qmp::connect(&self.scratch.path().join("qmp"))
+    }
+
+    /// QEMU's process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the guest printed, from its log.
+    #[must_use]
+    pub fn console_text(&self) -> String {
+        read_lossy(&self.config.console_log())
+    }
+
+    /// What the hypervisor printed, from its log.
+    #[must_use]
+    pub fn vmm_text(&self) -> String {
+        read_lossy(&self.config.vmm_log())
+    }
+
+    /// Ends it now.
+    pub fn kill(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself a moment ago.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        if let Ok(status) = self.child.wait() {
+            self.ended = Some(meaning(status));
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn meaning(status: ExitStatus) -> Ended {
+    match status.code() {
+        Some(0) => Ended::PoweredOff,
+        Some(code) if code & 1 == 1 => {
+            Ended::Status(u8::try_from(code >> STATUS_SHIFT).unwrap_or(u8::MAX))
+        }
+        _ => Ended::Failed,
+    }
+}
+
+fn write_private(path: &Path, content: &str) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    file.write_all(content.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_ascii_whitespace().map(OsString::from).collect()
+}
+
+/// QEMU separates the parts of an argument by commas and reads two commas as one.
+fn escape_commas(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn config(hypervisor: Hypervisor) -> MachineConfig {
+        MachineConfig::new(hypervisor, "disk.img".into(), "logs".into())
+    }
+
+    fn line(config: &MachineConfig) -> String {
+        let arguments = config.arguments(Path::new("scratch"));
+        arguments
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn each_hypervisor_has_its_way_to_boot() {
+        let none = line(&config(Hypervisor::None));
+        assert!(
+            !none.contains("-kernel")
+                && !none.contains("-smbios")
+                && none.contains("model=virtio-net-pci"),
+            "{none}"
+        );
+        let labvisor = line(&config(Hypervisor::Labvisor));
+        assert!(
+            labvisor.contains("-smbios type=1,product=hvlab-labvisor"),
+            "{labvisor}"
+        );
+        let bitvisor = line(&config(Hypervisor::BitVisor("b.elf".into())));
+        assert!(
+            bitvisor.contains("-kernel b.elf")
+                && bitvisor.contains("model=e1000")
+                && bitvisor.contains("-m 1024"),
+            "{bitvisor}"
+        );
+    }
+
+    #[test]
+    fn the_token_is_never_an_argument() {
+        let mut config = config(Hypervisor::None);
+        config.settings = Settings::default().with("token", "c0ffee");
+        assert!(!line(&config).contains("c0ffee"));
+    }
+
+    #[test]
+    fn the_settings_file_is_ours_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cmdline");
+        write_private(&path, "token=c0ffee").unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn endings_are_told_apart() {
+        assert_eq!(meaning(ExitStatus::from_raw(0)), Ended::PoweredOff);
+        assert_eq!(meaning(ExitStatus::from_raw(1 << 8)), Ended::Status(0));
+        assert_eq!(
+            meaning(ExitStatus::from_raw(0xef << 8)),
+            Ended::Status(0x77)
+        );
+        assert_eq!(meaning(ExitStatus::from_raw(9)), Ended::Failed);
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        assert_eq!(escape_commas(Path::new("a,b")), "a,,b");
+    }
+}

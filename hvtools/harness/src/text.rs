@@ -1,0 +1,47 @@
+//! Text that a guest, a hypervisor or a script wrote, made fit for a person's terminal.
+
+/// `text` with every control character but newline and tab written out, so that it cannot steer the terminal.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => out.push(character),
+            '\r' => {}
+            c if c.is_control() || is_format(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Characters that change the direction of text or show nothing: good for hiding what a line says.
+fn is_format(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The last `count` lines of `text`, escaped.
+#[must_use]
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    escaped(&lines[lines.len().saturating_sub(count)..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_lose_their_power() {
+        assert_eq!(
+            escaped("a\x1b[2Jb\r\n\tc\u{202e}d\u{9b}"),
+            "a\\u{1b}[2Jb\n\tc\\u{202e}d\\u{9b}"
+        );
+    }
+
+    #[test]
+    fn last_lines_are_the_last() {
+        assert_eq!(last_lines("1\n2\n3\n", 2), "2\n3");
+        assert_eq!(last_lines("", 5), "");
+    }
+}

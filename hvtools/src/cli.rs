@@ -1,0 +1,193 @@
+//! The commands and their options. This text is the manual: `hv --help`, `hv COMMAND --help`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use harness::{Hypervisor, Machine, MachineConfig, Outcome, Settings};
+
+use crate::build::{self, Freshness};
+use crate::interrupt::Interrupt;
+use crate::needs::Consent;
+use crate::workspace::Workspace;
+use crate::{doctor, shell};
+
+/// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
+///
+/// Exit status: 0 as expected, 1 FAIL or XPASS, 2 ERROR or LOST, 3 CRASH, HANG or WEDGED, 4 set-up, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "hv", bin_name = "cargo hv", max_term_width = 110)]
+struct Cli {
+    /// Install what is missing without asking, by sudo where needed.
+    #[arg(long, global = true)]
+    yes: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what this machine has, what it lacks and how to get it.
+    Doctor,
+    /// Build the guest (kernel, user programs, labvisor) and its boot disk.
+    Build,
+    /// Make the boot disk from the guest binaries that are built.
+    Image,
+    /// Boot the guest and sit at its console; Ctrl-] ends it.
+    Shell(ShellOptions),
+}
+
+/// Which machine.
+#[derive(Debug, Args)]
+struct MachineOptions {
+    /// labvisor, none, or bitvisor:PATH with the path of a bitvisor.elf.
+    #[arg(long, default_value = "labvisor", value_name = "HYPERVISOR")]
+    hypervisor: Hypervisor,
+    /// CPUs (labvisor and BitVisor on AMD have one).
+    #[arg(long, default_value_t = 1)]
+    smp: u32,
+    /// A boot disk made elsewhere; by default the guest is built and its disk is made.
+    #[arg(long, value_name = "IMAGE")]
+    disk: Option<PathBuf>,
+    /// Take the guest binaries that are there, without asking cargo.
+    #[arg(long)]
+    no_build: bool,
+    /// A further setting of the guest, as in `--set ip=10.0.2.20/24`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
+    /// Labvisor's command line, as in `--labvisor defect=log-and`.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    labvisor: String,
+}
+
+#[derive(Debug, Args)]
+struct ShellOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+    /// Run this command instead of a shell, show what it prints, and end with its status.
+    #[arg(short = 'c', value_name = "COMMAND")]
+    command: Option<String>,
+    /// With -c: give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    time_limit: u64,
+    /// Keep console.log and vmm.log in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    logs: Option<PathBuf>,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a setting looks like key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Runs `hv` with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let set_up = error.use_stderr();
+            // The terminal may be gone; the status still tells.
+            let _ = error.print();
+            return if set_up {
+                Outcome::Setup.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(&cli) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            eprintln!("hv: {}", harness::escaped(&format!("{error:#}")));
+            Outcome::Setup.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Outcome> {
+    let workspace = Workspace::find()?;
+    let consent = if cli.yes {
+        Consent::Given
+    } else {
+        Consent::IfRoot
+    };
+    match &cli.command {
+        Command::Doctor => doctor::run(&workspace),
+        Command::Build => {
+            build::boot_disk(&workspace, consent, Freshness::Build).map(|_| Outcome::AsExpected)
+        }
+        Command::Image => {
+            build::boot_disk(&workspace, consent, Freshness::AsBuilt).map(|_| Outcome::AsExpected)
+        }
+        Command::Shell(options) => shell_command(&workspace, consent, options),
+    }
+}
+
+impl MachineOptions {
+    /// The machine asked for, its guest built.
+    fn config(
+        &self,
+        workspace: &Workspace,
+        consent: Consent,
+        logs: PathBuf,
+    ) -> Result<MachineConfig> {
+        let freshness = if self.no_build {
+            Freshness::AsBuilt
+        } else {
+            Freshness::Build
+        };
+        let disk = match &self.disk {
+            Some(disk) => disk.clone(),
+            None => build::boot_disk(workspace, consent, freshness)?,
+        };
+        let mut config = MachineConfig::new(self.hypervisor.clone(), disk, logs);
+        config.cpus = self.smp;
+        config.labvisor.clone_from(&self.labvisor);
+        config.settings = self
+            .settings
+            .iter()
+            .fold(Settings::default(), |all, (key, value)| {
+                all.with(key, value)
+            });
+        Ok(config)
+    }
+}
+
+fn shell_command(
+    workspace: &Workspace,
+    consent: Consent,
+    options: &ShellOptions,
+) -> Result<Outcome> {
+    let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let logs = options
+        .logs
+        .clone()
+        .unwrap_or_else(|| scratch.path().to_owned());
+    let mut config = options.machine.config(workspace, consent, logs)?;
+    if let Some(command) = &options.command {
+        config.settings = config.settings.with("start", command);
+    }
+    let interrupt = Interrupt::watch()?;
+    let mut machine = Machine::start(config)?;
+    let outcome = match &options.command {
+        Some(_) => shell::watch(
+            &mut machine,
+            Duration::from_secs(options.time_limit),
+            &interrupt,
+        )?,
+        None => shell::interactive(&mut machine, &interrupt)?,
+    };
+    let vmm = machine.vmm_text();
+    if outcome == Outcome::Died && !vmm.is_empty() {
+        eprintln!(
+            "hv: the hypervisor's last lines:\n{}",
+            harness::last_lines(&vmm, 30)
+        );
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,146 @@
+//! From built programs to what the machine boots: the root file system and the boot disk.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::disk::{self, Contents, Module};
+use crate::guest;
+use crate::workspace::Workspace;
+
+/// A program bigger than this becomes a module: the file system's largest file has 268 KiB.
+const LARGEST_IN_FILE_SYSTEM: usize = 250 * 1024;
+
+/// Whether a file had to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was written now.
+    New(PathBuf),
+    /// It was there already, from the same input.
+    Unchanged(PathBuf),
+}
+
+impl Made {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Made::New(path) | Made::Unchanged(path) => path,
+        }
+    }
+}
+
+/// Makes the boot disk from the guest binaries that are built.
+///
+/// # Errors
+/// When the kernel is not built or an image cannot be made.
+pub fn make(workspace: &Workspace) -> Result<Made> {
+    let contents = collect(workspace)?;
+    write_if_changed(&workspace.image("disk.img"), fingerprint(&contents), || {
+        disk::make(&contents)
+    })
+}
+
+fn collect(workspace: &Workspace) -> Result<Contents> {
+    let kernel = guest::stripped(&workspace.guest_binary("kernel"))?;
+    let labvisor = workspace.guest_binary("labvisor");
+    let labvisor = if labvisor.is_file() {
+        Some(guest::stripped(&labvisor)?)
+    } else {
+        None
+    };
+    let mut small = Vec::new();
+    let mut modules = Vec::new();
+    for name in guest::programs(workspace)? {
+        let path = workspace.guest_binary(&name);
+        if !path.is_file() {
+            continue;
+        }
+        let content = guest::stripped(&path)?;
+        let to = if content.len() > LARGEST_IN_FILE_SYSTEM {
+            &mut modules
+        } else {
+            &mut small
+        };
+        to.push(Module { name, content });
+    }
+    if let Some(content) = file_system(&small)? {
+        modules.insert(
+            0,
+            Module {
+                name: "fs.img".to_owned(),
+                content,
+            },
+        );
+    }
+    Ok(Contents {
+        kernel,
+        labvisor,
+        modules,
+    })
+}
+
+/// The root file system: every small program in `/`, as xv6 has it.
+fn file_system(_programs: &[Module]) -> Result<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+fn fingerprint(contents: &Contents) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // A change of how the image is made must not be mistaken for "unchanged".
+    include_str!("disk.rs").hash(&mut hasher);
+    contents.kernel.hash(&mut hasher);
+    contents.labvisor.hash(&mut hasher);
+    for module in &contents.modules {
+        module.name.hash(&mut hasher);
+        module.content.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Writes `make`'s result to `path` unless it is there from input with the same fingerprint.
+fn write_if_changed(
+    path: &Path,
+    fingerprint: u64,
+    make: impl FnOnce() -> Result<Vec<u8>>,
+) -> Result<Made> {
+    let stamp = path.with_extension("stamp");
+    let fingerprint = format!("{fingerprint:016x}\n");
+    if path.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint) {
+        return Ok(Made::Unchanged(path.to_owned()));
+    }
+    let content = make()?;
+    let folder = path.parent().context("an image needs a folder")?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    // A machine may be running from the old image: it keeps the old file, the name gets a new one.
+    let new = path.with_extension("new");
+    std::fs::write(&new, content).with_context(|| format!("cannot write {}", new.display()))?;
+    std::fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))?;
+    std::fs::write(&stamp, fingerprint)
+        .with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(Made::New(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_input_is_not_made_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/disk.img");
+        assert_eq!(
+            write_if_changed(&path, 1, || Ok(vec![1])).unwrap(),
+            Made::New(path.clone())
+        );
+        let again = write_if_changed(&path, 1, || panic!("made again"));
+        assert_eq!(again.unwrap(), Made::Unchanged(path.clone()));
+        assert_eq!(
+            write_if_changed(&path, 2, || Ok(vec![2])).unwrap(),
+            Made::New(path.clone())
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), [2]);
+    }
+}

@@ -1,0 +1,12 @@
+//! `hv`, the command line of HvLab: builds the guest, boots it, runs the experiments, shows what happened.
+
+pub mod build;
+pub mod cli;
+pub mod disk;
+pub mod doctor;
+pub mod guest;
+pub mod image;
+pub mod interrupt;
+pub mod needs;
+pub mod shell;
+pub mod workspace;
