@@ -5,12 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use fs_format::BLOCK_SIZE;
+use kcore::mkfs::{self, MkfsError};
+
 use crate::disk::{self, Contents, Module};
 use crate::guest;
 use crate::workspace::Workspace;
 
 /// A program bigger than this becomes a module: the file system's largest file has 268 KiB.
 const LARGEST_IN_FILE_SYSTEM: usize = 250 * 1024;
+
+/// What `cat README` shows; some of xv6's tests want a file of that name.
+const README: &[u8] = b"This is the root file system of an HvLab guest.\n\
+    Programs are in /, bigger ones in /boot, the host's files in server:/.\n";
 
 /// Whether a file had to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,15 +72,14 @@ fn collect(workspace: &Workspace) -> Result<Contents> {
         };
         to.push(Module { name, content });
     }
-    if let Some(content) = file_system(&small)? {
-        modules.insert(
-            0,
-            Module {
-                name: "fs.img".to_owned(),
-                content,
-            },
-        );
-    }
+    let content = file_system(&small)?;
+    modules.insert(
+        0,
+        Module {
+            name: "fs.img".to_owned(),
+            content,
+        },
+    );
     Ok(Contents {
         kernel,
         labvisor,
@@ -81,9 +87,37 @@ fn collect(workspace: &Workspace) -> Result<Contents> {
     })
 }
 
-/// The root file system: every small program in `/`, as xv6 has it.
-fn file_system(_programs: &[Module]) -> Result<Option<Vec<u8>>> {
-    Ok(None)
+/// The root file system: every small program in `/`, as xv6 has it, and room for the guest's own files.
+fn file_system(programs: &[Module]) -> Result<Vec<u8>> {
+    let mut files = vec![mkfs::File {
+        name: b"README",
+        content: README,
+    }];
+    files.extend(programs.iter().map(|program| mkfs::File {
+        name: program.name.as_bytes(),
+        content: &program.content,
+    }));
+    let blocks: usize = files
+        .iter()
+        .map(|file| file.content.len().div_ceil(BLOCK_SIZE) + 1)
+        .sum();
+    let parameters = mkfs::Parameters {
+        // As much room as xv6's own image leaves, whatever our programs take.
+        size: u32::try_from(blocks)? + mkfs::Parameters::default().size,
+        inodes: u32::try_from(files.len())? + mkfs::Parameters::default().inodes,
+        ..mkfs::Parameters::default()
+    };
+    mkfs::build(&parameters, &files).map_err(|error| match error {
+        MkfsError::Name { file }
+        | MkfsError::Duplicate { file }
+        | MkfsError::FileTooBig { file } => {
+            anyhow::anyhow!(
+                "cannot put `{}` into the root file system: {error}",
+                String::from_utf8_lossy(files[file].name)
+            )
+        }
+        error => anyhow::anyhow!("cannot make the root file system: {error}"),
+    })
 }
 
 fn fingerprint(contents: &Contents) -> u64 {
