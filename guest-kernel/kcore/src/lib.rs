@@ -9,3 +9,4 @@ extern crate alloc;
 
 pub mod fs;
 pub mod mkfs;
+pub mod net;

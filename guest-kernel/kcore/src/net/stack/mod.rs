@@ -1,0 +1,458 @@
+//! The stack: one interface, its addresses, and the table of sockets.
+//!
+//! Nothing here sleeps and nothing here locks. A call that POSIX lets sleep answers EAGAIN
+//! (`connect`: EINPROGRESS, then EALREADY); the kernel sleeps on the socket's [`Notify`] and asks
+//! again. [`Stack::poll`] moves frames and wakes whoever waits for a socket whose [`Readiness`]
+//! changed.
+//!
+//! smoltcp has no accept queue: a listening socket *becomes* the connection. So a listener here is
+//! one smoltcp socket that waits, replaced after every frame that turned it into a connection, and
+//! the list of connections nobody accepted yet. A closed descriptor leaves its smoltcp socket
+//! behind until the last segment is acknowledged ([`Stack::poll`] buries it).
+
+mod calls;
+mod datagram;
+mod interface;
+mod names;
+mod raw;
+mod stream;
+
+use crate::net::port::{MTU, Port, Receive, Tap, Transmit};
+use crate::net::settings::{Address, StaticAddress};
+use abi::Errno;
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
+};
+use smoltcp::socket::{dhcpv4, dns, tcp};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpEndpoint, Ipv4Address};
+
+use datagram::Datagram;
+pub use names::Query;
+use raw::Raw;
+use stream::Stream;
+
+/// Frames one [`Stack::poll`] takes from the card before it lets others have the stack.
+const FRAMES_PER_POLL: usize = 64;
+/// Closed connections that may wait for their last acknowledgement.
+const ORPHANS_MAX: usize = 64;
+/// First port given out by itself (RFC 6335 section 6).
+const EPHEMERAL_FIRST: u16 = 49152;
+/// The loopback address.
+const LOCALHOST: Ipv4Address = Ipv4Address::new(127, 0, 0, 1);
+
+/// A moment, in microseconds since boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    fn smoltcp(self) -> Instant {
+        Instant::from_micros(self.0 as i64)
+    }
+}
+
+/// An IPv4 address and a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Endpoint {
+    /// Address; zero means any.
+    pub address: [u8; 4],
+    /// Port; zero means any.
+    pub port: u16,
+}
+
+impl Endpoint {
+    fn smoltcp(self) -> IpEndpoint {
+        IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::from(self.address)), self.port)
+    }
+
+    fn from_smoltcp(endpoint: IpEndpoint) -> Self {
+        let IpAddress::Ipv4(address) = endpoint.addr;
+        Self {
+            address: address.octets(),
+            port: endpoint.port,
+        }
+    }
+}
+
+/// A socket of this stack. The owner must [`Stack::close`] it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketId(usize);
+
+/// What `socket` can make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// TCP.
+    Stream,
+    /// UDP.
+    Datagram,
+    /// Raw ICMP.
+    Icmp,
+}
+
+/// Who owns a socket: programs, or the kernel for its own connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// A process.
+    Program,
+    /// Remote files, trace.
+    Kernel,
+}
+
+/// What `select` may find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Readiness {
+    /// A read would not sleep.
+    pub readable: bool,
+    /// A write would not sleep.
+    pub writable: bool,
+    /// An error waits.
+    pub except: bool,
+}
+
+/// Wakes whoever waits for a socket.
+pub trait Notify {
+    /// The socket's readiness may have changed.
+    fn notify(&self);
+}
+
+/// What `recv` leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Take {
+    /// Nothing: the data is consumed.
+    Consume,
+    /// The data (MSG_PEEK).
+    Peek,
+}
+
+/// Which half `shutdown` closes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Half {
+    /// No more reads.
+    Read,
+    /// No more writes.
+    Write,
+    /// Neither.
+    Both,
+}
+
+enum Proto {
+    Stream(Stream),
+    Datagram(Datagram),
+    Raw(Raw),
+}
+
+struct Entry<N> {
+    proto: Proto,
+    owner: Owner,
+    notify: N,
+    shown: Readiness,
+}
+
+/// The interface's configuration as last heard.
+#[derive(Clone, Copy, Default)]
+struct Lease {
+    address: Option<([u8; 4], u8)>,
+    gateway: Option<[u8; 4]>,
+    dns: Option<[u8; 4]>,
+    until: Option<Moment>,
+}
+
+/// What happened in a [`Stack::poll`] that a person may want to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// An address was configured.
+    Up {
+        /// Own address.
+        address: [u8; 4],
+        /// Bits of the network prefix.
+        prefix_len: u8,
+        /// Default gateway.
+        gateway: Option<[u8; 4]>,
+        /// Name server.
+        dns: Option<[u8; 4]>,
+    },
+    /// The address was lost.
+    Down,
+}
+
+/// What to do after a [`Stack::poll`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Polled {
+    /// Frames remain: poll again soon.
+    pub more: bool,
+    /// Poll again at this time, frames or not.
+    pub deadline: Option<Moment>,
+    /// News about the interface.
+    pub change: Option<Change>,
+}
+
+/// The stack over a card.
+pub struct Stack<Rx, Tx, T, N> {
+    port: Port<Rx, Tx, T>,
+    core: Core,
+    entries: Vec<Option<Entry<N>>>,
+    dhcp: Option<SocketHandle>,
+    dns: SocketHandle,
+    queries: usize,
+    lease: Lease,
+    change: Option<Change>,
+}
+
+/// What the kinds of sockets share.
+struct Core {
+    iface: Interface,
+    sockets: SocketSet<'static>,
+    orphans: Vec<SocketHandle>,
+    next_port: u16,
+    now: Moment,
+    lease_up: bool,
+    has_gateway: bool,
+}
+
+impl Core {
+    /// Whether packets to this address have a way out.
+    fn check_route(&self, to: Ipv4Address) -> Result<(), Errno> {
+        if to.is_loopback() {
+            return Ok(());
+        }
+        if !self.lease_up {
+            return Err(Errno::ENETUNREACH);
+        }
+        let near = self
+            .iface
+            .ip_addrs()
+            .iter()
+            .any(|cidr| cidr.contains_addr(&IpAddress::Ipv4(to)));
+        if near || to.is_broadcast() || self.has_gateway {
+            Ok(())
+        } else {
+            Err(Errno::ENETUNREACH)
+        }
+    }
+
+    /// Whether this address is ours, or the unspecified one.
+    fn check_own(&self, address: [u8; 4]) -> Result<(), Errno> {
+        let address = Ipv4Address::from(address);
+        if address.is_unspecified() || self.iface.has_ip_addr(address) {
+            Ok(())
+        } else {
+            Err(Errno::EADDRNOTAVAIL)
+        }
+    }
+
+    fn tcp(&self, handle: SocketHandle) -> &tcp::Socket<'static> {
+        self.sockets.get(handle)
+    }
+
+    fn tcp_mut(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+}
+
+impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
+    /// A stack over this port. `seed` should be hard to guess: ports and sequence numbers come from it.
+    pub fn new(mut port: Port<Rx, Tx, T>, address: Address, seed: u64, now: Moment) -> Self {
+        let mac = HardwareAddress::Ethernet(EthernetAddress(port.mac()));
+        let mut config = Config::new(mac);
+        config.random_seed = seed;
+        let iface = Interface::new(config, &mut port, now.smoltcp());
+        let mut sockets = SocketSet::new(Vec::new());
+        let dns = sockets.add(dns::Socket::new(&[], Vec::new()));
+        let dhcp = match address {
+            Address::Dhcp => {
+                let mut socket = dhcpv4::Socket::new();
+                // Lent for good: with a buffer smoltcp also tells of renewals, and of the lease time.
+                socket.set_receive_packet_buffer(Box::leak(vec![0; MTU].into_boxed_slice()));
+                Some(sockets.add(socket))
+            }
+            Address::Static(_) => None,
+        };
+        let mut stack = Self {
+            port,
+            core: Core {
+                iface,
+                sockets,
+                orphans: Vec::new(),
+                next_port: EPHEMERAL_FIRST + (seed >> 17) as u16 % (u16::MAX - EPHEMERAL_FIRST),
+                now,
+                lease_up: false,
+                has_gateway: false,
+            },
+            entries: Vec::new(),
+            dhcp,
+            dns,
+            queries: 0,
+            lease: Lease::default(),
+            change: None,
+        };
+        match address {
+            Address::Dhcp => stack.configure(Lease::default()),
+            Address::Static(StaticAddress {
+                address,
+                prefix_len,
+                gateway,
+                dns,
+            }) => stack.configure(Lease {
+                address: Some((address, prefix_len)),
+                gateway,
+                dns,
+                until: None,
+            }),
+        }
+        stack
+    }
+
+    /// The card and its counters.
+    pub fn port(&self) -> &Port<Rx, Tx, T> {
+        &self.port
+    }
+
+    /// The card, for the driver's own needs.
+    pub fn port_mut(&mut self) -> &mut Port<Rx, Tx, T> {
+        &mut self.port
+    }
+
+    /// Whether an address is configured.
+    pub fn is_up(&self) -> bool {
+        self.core.lease_up
+    }
+
+    /// Moves frames both ways, keeps the timers, wakes those whose sockets changed.
+    pub fn poll(&mut self, now: Moment) -> Polled {
+        self.core.now = self.core.now.max(now);
+        let instant = self.core.now.smoltcp();
+        self.core.iface.poll_maintenance(instant);
+        let mut more = true;
+        for _ in 0..FRAMES_PER_POLL {
+            match self.core.iface.poll_ingress_single(
+                instant,
+                &mut self.port,
+                &mut self.core.sockets,
+            ) {
+                PollIngressSingleResult::None => {
+                    more = false;
+                    break;
+                }
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => self.refill_listeners(),
+            }
+        }
+        self.note_ends(Errno::ECONNRESET, Errno::ECONNREFUSED);
+        for _ in 0..FRAMES_PER_POLL {
+            let result =
+                self.core
+                    .iface
+                    .poll_egress(instant, &mut self.port, &mut self.core.sockets);
+            if result == PollResult::None {
+                break;
+            }
+        }
+        self.note_ends(Errno::ETIMEDOUT, Errno::ETIMEDOUT);
+        self.follow_dhcp();
+        self.refill_listeners();
+        self.bury_orphans();
+        self.wake();
+        Polled {
+            more,
+            deadline: self
+                .core
+                .iface
+                .poll_at(instant, &self.core.sockets)
+                .map(|at| Moment(at.total_micros().max(0) as u64)),
+            change: self.change.take(),
+        }
+    }
+
+    /// Notes connections that ended since the last look.
+    fn note_ends(&mut self, established: Errno, connecting: Errno) {
+        for entry in self.entries.iter_mut().flatten() {
+            if let Proto::Stream(stream) = &mut entry.proto {
+                stream.note_end(&mut self.core, established, connecting);
+            }
+        }
+    }
+
+    /// Every listener with room waits for one more connection.
+    fn refill_listeners(&mut self) {
+        let mut changed = false;
+        for entry in self.entries.iter_mut().flatten() {
+            if let Proto::Stream(stream) = &mut entry.proto {
+                changed |= stream.refill(&mut self.core);
+            }
+        }
+        if changed {
+            self.mark_full_listeners();
+        }
+    }
+
+    fn mark_full_listeners(&mut self) {
+        let full = self
+            .entries
+            .iter()
+            .flatten()
+            .filter_map(|entry| match &entry.proto {
+                Proto::Stream(stream) => stream.full_port(),
+                _ => None,
+            });
+        self.port.set_full(full);
+    }
+
+    fn bury_orphans(&mut self) {
+        let core = &mut self.core;
+        let mut index = 0;
+        while index < core.orphans.len() {
+            let handle = core.orphans[index];
+            let socket = core.sockets.get::<tcp::Socket<'_>>(handle);
+            // A closed socket that still has a peer has a reset to send.
+            let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
+            let crowded = core.orphans.len() > ORPHANS_MAX && index == 0;
+            if done || (crowded && socket.state() == tcp::State::TimeWait) {
+                core.sockets.remove(handle);
+                core.orphans.remove(index);
+            } else {
+                if crowded {
+                    // The oldest goes: its peer gets a reset.
+                    core.tcp_mut(handle).abort();
+                }
+                index += 1;
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            let ready = entry.readiness(&self.core);
+            if ready != entry.shown {
+                entry.shown = ready;
+                entry.notify.notify();
+            }
+        }
+    }
+}
+
+impl<N> Entry<N> {
+    fn readiness(&self, core: &Core) -> Readiness {
+        match &self.proto {
+            Proto::Stream(stream) => stream.readiness(core),
+            Proto::Datagram(datagram) => datagram.readiness(core),
+            Proto::Raw(raw) => raw.readiness(core),
+        }
+    }
+}
+
+/// Whether small segments wait for company (Nagle).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoDelay {
+    /// Send at once.
+    On,
+    /// Collect.
+    Off,
+}
+
+/// A connection attempt gives up after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// An established connection gives up when its peer acknowledges nothing for this long.
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
