@@ -1,0 +1,189 @@
+//! The story of an exit: the guest stopped, labvisor finds out why, does what is due, and lets
+//! it go on. One file for each kind of exit.
+
+mod counters;
+mod cpuid;
+mod hypercall;
+mod io;
+mod msr;
+mod nested_fault;
+
+use core::fmt;
+
+pub use counters::Counters;
+
+use crate::defects::{self, Defect};
+use crate::guest_memory::{Access, GuestMemory};
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::paging::PageTables;
+use crate::vcpu::{Exception, Vcpu};
+
+pub use io::INTERCEPTED_PORTS;
+pub use msr::INTERCEPTED as INTERCEPTED_MSRS;
+
+/// Why the guest stopped (APM vol. 2, appendix C).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// CPUID.
+    Cpuid,
+    /// IN, OUT, INS or OUTS.
+    Io,
+    /// RDMSR or WRMSR.
+    Msr,
+    /// VMMCALL.
+    Hypercall,
+    /// VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT or INVLPGA.
+    SvmInstruction,
+    /// An access that the nested page table refuses.
+    NestedFault,
+    /// A triple fault.
+    Shutdown,
+    /// The processor refused the VMCB, or an exit nobody asked for.
+    Other(u64),
+}
+
+impl Exit {
+    fn from_code(code: u64) -> Self {
+        match code {
+            0x72 => Exit::Cpuid,
+            0x7b => Exit::Io,
+            0x7c => Exit::Msr,
+            0x7f => Exit::Shutdown,
+            0x81 => Exit::Hypercall,
+            0x7a | 0x80 | 0x82..=0x86 => Exit::SvmInstruction,
+            0x400 => Exit::NestedFault,
+            other => Exit::Other(other),
+        }
+    }
+}
+
+/// Why the guest cannot go on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It ended in a triple fault.
+    TripleFault,
+    /// It uses page tables or an interrupt table that it does not have, while an exception is
+    /// being delivered.
+    NoTables,
+    /// Labvisor met what it cannot serve: its own fault.
+    Panic(&'static str),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stop::TripleFault => "guest shutdown (triple fault)",
+            Stop::NoTables => "guest shutdown (its page tables are not in its memory)",
+            Stop::Panic(text) => text,
+        })
+    }
+}
+
+/// What labvisor knows about its guest.
+pub struct Vmm {
+    /// The guest's address space.
+    pub memory: GuestMemory,
+    /// The nested page table.
+    pub nested: PageTables,
+    /// The log.
+    pub log: Log,
+    /// Exits counted and timed.
+    pub counters: Counters,
+    /// Whether the processor saves the next RIP.
+    pub has_next_rip: bool,
+    shell: hypercall::Shell,
+    tsc_adjust: u64,
+}
+
+impl Vmm {
+    /// A labvisor about to run its guest for the first time.
+    pub fn new(memory: GuestMemory, nested: PageTables, log: Log, has_next_rip: bool) -> Self {
+        Self {
+            memory,
+            nested,
+            log,
+            counters: Counters::default(),
+            has_next_rip,
+            shell: hypercall::Shell::default(),
+            tsc_adjust: 0,
+        }
+    }
+
+    /// Handles one exit.
+    pub fn handle(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) -> Result<(), Stop> {
+        let start = m.ticks();
+        let exit = Exit::from_code(vcpu.vmcb.control.exit_code);
+        vcpu.vmcb.control.event_injection = 0;
+        vcpu.vmcb.control.tlb_control = 0;
+        self.resume_interrupted_delivery(vcpu);
+        match exit {
+            Exit::Cpuid => self.cpuid(vcpu, m),
+            Exit::Io => self.io(vcpu, m),
+            Exit::Msr => self.msr(vcpu, m),
+            Exit::Hypercall => self.hypercall(vcpu, m),
+            Exit::SvmInstruction => self.svm_instruction(vcpu, m),
+            Exit::NestedFault => self.nested_fault(vcpu, m)?,
+            Exit::Shutdown => return Err(Stop::TripleFault),
+            Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
+        }
+        self.counters.add(exit, m.ticks().wrapping_sub(start));
+        Ok(())
+    }
+
+    /// An exit in the middle of the delivery of an event: deliver it again (APM vol. 2, 15.7.2).
+    fn resume_interrupted_delivery(&self, vcpu: &mut Vcpu) {
+        const VALID: u64 = 1 << 31;
+        let interrupted = vcpu.vmcb.control.exit_int_info;
+        if interrupted & VALID != 0 && !defects::planted(Defect::DeliveryForgotten) {
+            vcpu.vmcb.control.event_injection = interrupted;
+        }
+    }
+
+    /// The guest has no SVM, so its instructions do not exist (APM vol. 3: #UD when EFER.SVME
+    /// is 0).
+    fn svm_instruction(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
+        if defects::planted(Defect::SvmInstructionsSkipped) {
+            let length = self.instruction_length(vcpu, m, 3);
+            vcpu.finish_instruction(length);
+        } else {
+            vcpu.inject(Exception::InvalidOpcode);
+        }
+    }
+
+    /// The bytes at the guest's RIP, as many as are mapped, up to 15.
+    fn fetch(&self, vcpu: &Vcpu, m: &mut dyn Machine) -> ([u8; 15], usize) {
+        let mut bytes = [0; 15];
+        let address = vcpu.instruction_address();
+        let access = Access::fetch(vcpu);
+        for length in 0..bytes.len() {
+            let at = address.wrapping_add(length as u64);
+            let byte = &mut bytes[length..=length];
+            if self.memory.read_linear(m, vcpu, at, byte, access).is_err() {
+                return (bytes, length);
+            }
+        }
+        (bytes, 15)
+    }
+
+    /// The length of the current instruction, whose opcode has `opcode` bytes and no operands
+    /// in memory: the prefixes and the opcode. Processors without NRIP save leave this to us
+    /// (APM vol. 2, 15.7.1).
+    fn instruction_length(&self, vcpu: &Vcpu, m: &mut dyn Machine, opcode: u64) -> u64 {
+        if defects::planted(Defect::PrefixesIgnored) {
+            return opcode;
+        }
+        if self.has_next_rip {
+            return vcpu.vmcb.control.next_rip.wrapping_sub(vcpu.vmcb.save.rip);
+        }
+        let (bytes, length) = self.fetch(vcpu, m);
+        let long = vcpu.code_bits() == 64;
+        let is_prefix = |byte: &&u8| {
+            matches!(
+                byte,
+                0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x3e | 0x26 | 0x64 | 0x65
+            ) || long && matches!(byte, 0x40..=0x4f)
+        };
+        bytes[..length].iter().take_while(is_prefix).count() as u64 + opcode
+    }
+}
