@@ -7,6 +7,11 @@
 
 extern crate alloc;
 
+pub mod argv;
+pub mod elf;
 pub mod fs;
 pub mod mkfs;
 pub mod net;
+pub mod path;
+pub mod settings;
+pub mod umem;
