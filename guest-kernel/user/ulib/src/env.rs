@@ -72,8 +72,7 @@ pub fn parse_options<'a>(
         if word == "--" {
             break;
         }
-        let mut letters = word[1..].char_indices();
-        while let Some((at, letter)) = letters.next() {
+        for (at, letter) in word[1..].char_indices() {
             let place = known.find(letter).filter(|_| letter != ':');
             let tail = &known[place.ok_or(Error::Usage)? + letter.len_utf8()..];
             if !tail.starts_with(':') {

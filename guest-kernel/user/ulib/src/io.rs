@@ -82,27 +82,50 @@ pub trait Write {
     }
 }
 
-/// Anything with a file descriptor; it can be read and written.
+/// Anything with a file descriptor.
 pub trait AsFd {
     /// The descriptor.
     fn fd(&self) -> Fd;
 }
 
-impl<T: AsFd> Read for T {
+/// Makes types with a descriptor readable and writable.
+macro_rules! read_write_by_fd {
+    ($($name:ty),*) => {$(
+        impl Read for $name {
+            fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+                Ok(sys::read(self.fd(), buffer)?)
+            }
+        }
+
+        impl Write for $name {
+            fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+                Ok(sys::write(self.fd(), bytes)?)
+            }
+        }
+    )*};
+}
+
+read_write_by_fd!(
+    OwnedFd,
+    Stdio,
+    crate::fs::File,
+    crate::net::TcpStream,
+    crate::net::UdpSocket
+);
+
+impl<R: Read + ?Sized> Read for &mut R {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        Ok(sys::read(self.fd(), buffer)?)
+        R::read(self, buffer)
     }
 }
 
-impl<T: AsFd> Write for T {
+impl<W: Write + ?Sized> Write for &mut W {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        Ok(sys::write(self.fd(), bytes)?)
+        W::write(self, bytes)
     }
-}
 
-impl<T: AsFd> AsFd for &T {
-    fn fd(&self) -> Fd {
-        T::fd(self)
+    fn flush(&mut self) -> Result<()> {
+        W::flush(self)
     }
 }
 
@@ -117,13 +140,6 @@ impl Read for &[u8] {
 }
 
 impl Write for Vec<u8> {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-}
-
-impl Write for &mut Vec<u8> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         self.extend_from_slice(bytes);
         Ok(bytes.len())
