@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod argv;
 pub mod elf;
 pub mod fs;
+pub mod fsck;
 pub mod mkfs;
 pub mod net;
 pub mod path;
