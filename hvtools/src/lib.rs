@@ -8,5 +8,6 @@ pub mod guest;
 pub mod image;
 pub mod interrupt;
 pub mod needs;
+pub mod run;
 pub mod shell;
 pub mod workspace;

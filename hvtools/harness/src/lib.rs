@@ -21,13 +21,17 @@ mod hypervisor;
 mod machine;
 mod outcome;
 mod qmp;
+mod server;
 mod settings;
 mod text;
+mod watch;
 
 pub use console::{Console, Silence};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
 pub use machine::{Ended, Forward, LABVISOR_PRODUCT, Machine, MachineConfig};
 pub use outcome::Outcome;
 pub use qmp::Qmp;
+pub use server::{Export, Server, ServerConfig};
 pub use settings::Settings;
 pub use text::{escaped, last_lines};
+pub use watch::{Sign, Watch};

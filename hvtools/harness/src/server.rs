@@ -1,0 +1,213 @@
+//! The file server of a run: a child process on a free loopback port, with a random token.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// The server answers its first request long before this.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// What the server prints once it listens.
+const LISTENING: &str = "listening on ";
+
+/// A folder that clients see.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is.
+    pub folder: PathBuf,
+    /// `ro`, `rw` or `append`.
+    pub access: &'static str,
+}
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The program `nfs-server`.
+    pub program: PathBuf,
+    /// What clients see.
+    pub exports: Vec<Export>,
+    /// Where the server keeps what it needs to decide repeated requests after a crash.
+    pub state: PathBuf,
+    /// Where its log goes, appended to.
+    pub log: PathBuf,
+}
+
+/// A running server. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    child: Child,
+    address: SocketAddr,
+    token: String,
+    /// Holds the token's file.
+    scratch: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it on a free loopback port. The calling thread must live as long as the server.
+    ///
+    /// # Errors
+    /// When no port is free, the program is missing, or it refuses its options.
+    pub fn start(config: ServerConfig) -> Result<Server> {
+        let token = random_token()?;
+        let scratch = tempfile::Builder::new()
+            .prefix("hv-")
+            .tempdir()
+            .context("cannot create a temporary folder")?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(scratch.path().join("token"))?;
+        file.write_all(token.as_bytes())?;
+        drop(file);
+        for export in &config.exports {
+            std::fs::create_dir_all(&export.folder)
+                .with_context(|| format!("cannot create the folder {}", export.folder.display()))?;
+        }
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (child, address) = spawn(&config, any_port, scratch.path())?;
+        Ok(Server {
+            config,
+            child,
+            address,
+            token,
+            scratch,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client must say.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The file with the token, which only we can read.
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.scratch.path().join("token")
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// It ended although nobody asked it to; starts it again on the same port, with the same token.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub fn restart_if_dead(&mut self) -> Result<Option<String>> {
+        let Some(status) = self
+            .child
+            .try_wait()
+            .context("cannot ask for the server's state")?
+        else {
+            return Ok(None);
+        };
+        let (child, _) = spawn(&self.config, self.address, self.scratch.path())
+            .context("cannot restart the server")?;
+        self.child = child;
+        Ok(Some(status.to_string()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It syncs what it answered before each answer; nothing is lost by a hard end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(config: &ServerConfig, listen: SocketAddr, scratch: &Path) -> Result<(Child, SocketAddr)> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&config.log)
+        .with_context(|| format!("cannot open {}", config.log.display()))?;
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(&config.program);
+    command
+        .arg("--listen")
+        .arg(listen.to_string())
+        .arg("--token-file")
+        .arg(scratch.join("token"));
+    command.arg("--state").arg(&config.state);
+    for export in &config.exports {
+        let mut value = std::ffi::OsString::from(format!("{}=", export.name));
+        value.push(&export.folder);
+        value.push(format!(":{}", export.access));
+        command.arg("--export").arg(value);
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start nfs-server")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("the server's output is not there")?;
+    match first_line(stdout) {
+        Some(line) => match line
+            .trim()
+            .strip_prefix(LISTENING)
+            .and_then(|address| address.parse().ok())
+        {
+            Some(address) => Ok((child, address)),
+            None => bail!("nfs-server said {line:?} instead of `{LISTENING}ADDRESS`"),
+        },
+        None => {
+            let _ = child.kill();
+            let _ = child.wait();
+            let mut log = String::new();
+            let _ = File::open(&config.log).and_then(|mut file| file.read_to_string(&mut log));
+            bail!(
+                "nfs-server does not listen on {listen}: {}",
+                crate::text::last_lines(&log, 3)
+            )
+        }
+    }
+}
+
+/// The first line of the server's output; a thread goes on reading, so that the pipe never fills.
+fn first_line(output: impl Read + Send + 'static) -> Option<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // Nobody listens behind the first line.
+            let _ = sender.send(line);
+        }
+    });
+    receiver.recv_timeout(START_LIMIT).ok()
+}
+
+/// 128 bits from the operating system, as hexadecimal digits.
+fn random_token() -> Result<String> {
+    let mut bytes = [0u8; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,458 @@
+//! One boot of a run: give a machine its part of the plan, watch it to its end, say what came of each experiment.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use harness::{Ended, Machine, MachineConfig, Server, Sign, Watch};
+use trace_record::run::{self, PlanItem};
+use trace_record::verdict::{Measurement, Progress, Verdict, VerdictRecord};
+
+use super::progress::Reporter;
+use super::pulse::Pulse;
+use super::verdicts::VerdictTail;
+use crate::interrupt::Interrupt;
+
+/// How often everything is looked at.
+const TICK: Duration = Duration::from_millis(25);
+/// The guest must begin its first experiment within this.
+const BEGIN_LIMIT: Duration = Duration::from_secs(90);
+/// No heartbeat for so long is a HANG.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
+/// How much longer than its limit an experiment may take before we end the machine: hx ends it by itself first.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long a machine may take to power off behind its last experiment.
+const FAREWELL: Duration = Duration::from_secs(15);
+/// How long a panic may take to print itself.
+const LAST_WORDS: Duration = Duration::from_millis(700);
+/// How often BitVisor's boot may stop at "Loading MBR." before we believe that it always does.
+const MBR_ATTEMPTS: u32 = 3;
+
+/// What came of one experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What the plan asked for.
+    pub item: PlanItem,
+    /// Before expectations are applied.
+    pub verdict: Verdict,
+    /// Why, one line.
+    pub reason: String,
+    /// What was expected and seen.
+    pub detail: String,
+    /// What was measured.
+    pub measurements: Vec<Measurement>,
+    /// In which boot.
+    pub machine: u32,
+    /// How long it took, as seen from here.
+    pub took: Duration,
+}
+
+/// How a boot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything planned was run.
+    Done,
+    /// The machine is gone; what is left of the plan wants another one.
+    Died,
+    /// Somebody asked us to stop.
+    Interrupted,
+    /// The run's time is up.
+    OutOfTime,
+}
+
+/// What a boot gave.
+#[derive(Debug)]
+pub struct BootReport {
+    /// One for each experiment that began or died here.
+    pub findings: Vec<Finding>,
+    /// What was not begun.
+    pub left: Vec<PlanItem>,
+    /// How it ended.
+    pub end: End,
+    /// How often BitVisor stopped at "Loading MBR." and was started again.
+    pub mbr_retries: u32,
+    /// How often the server had to be started again.
+    pub server_restarts: u32,
+}
+
+/// Everything a boot shares with the rest of the run.
+pub struct Surroundings<'a> {
+    /// The file server.
+    pub server: &'a mut Server,
+    /// Ctrl-C and the like.
+    pub interrupt: &'a Interrupt,
+    /// The run's end, if it has one.
+    pub deadline: Option<Instant>,
+    /// Who tells the person.
+    pub reporter: &'a mut Reporter,
+}
+
+/// Runs `plan` on a machine of its own.
+///
+/// # Errors
+/// When the machine cannot be set up. What an experiment does to it is no error but a finding.
+pub fn run(
+    config: &MachineConfig,
+    machine: u32,
+    folder: &Path,
+    plan: Vec<PlanItem>,
+    around: &mut Surroundings<'_>,
+) -> Result<BootReport> {
+    write_plan(folder, &plan)?;
+    let mut mbr_retries = 0;
+    loop {
+        let mut boot = Boot::start(config, machine, folder, plan.clone())?;
+        let end = loop {
+            if let Some(end) = boot.step(around)? {
+                break end;
+            }
+            std::thread::sleep(TICK);
+        };
+        drop(boot.machine);
+        if end == Step::StuckLoadingMbr && mbr_retries + 1 < MBR_ATTEMPTS {
+            mbr_retries += 1;
+            around.reporter.note(&format!(
+                "BitVisor stopped at \"Loading MBR.\"; starting it again ({mbr_retries})"
+            ));
+            keep_log(folder, run::VMM_LOG, mbr_retries)?;
+            continue;
+        }
+        let (findings, mut left): (Vec<Finding>, Vec<PlanItem>) =
+            (boot.findings, boot.waiting.into());
+        let end = match end {
+            Step::End(end) => end,
+            Step::StuckLoadingMbr => {
+                around
+                    .reporter
+                    .note("BitVisor stops at \"Loading MBR.\" every time");
+                End::Died
+            }
+        };
+        if end == End::Done {
+            left.clear();
+        }
+        return Ok(BootReport {
+            findings,
+            left,
+            end,
+            mbr_retries,
+            server_restarts: boot.server_restarts,
+        });
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    End(End),
+    StuckLoadingMbr,
+}
+
+struct Boot {
+    machine: Machine,
+    number: u32,
+    folder: PathBuf,
+    watch: Watch,
+    verdicts: VerdictTail,
+    pulse: Pulse,
+    waiting: VecDeque<PlanItem>,
+    running: Option<(PlanItem, Instant)>,
+    findings: Vec<Finding>,
+    /// When the last planned experiment ended.
+    finished: Option<Instant>,
+    server_restarts: u32,
+}
+
+impl Boot {
+    fn start(
+        config: &MachineConfig,
+        number: u32,
+        folder: &Path,
+        plan: Vec<PlanItem>,
+    ) -> Result<Boot> {
+        let machine = Machine::start(config.clone())?;
+        Ok(Boot {
+            watch: Watch::new(
+                config.hypervisor.clone(),
+                config.vmm_log(),
+                config.console_log(),
+            ),
+            machine,
+            number,
+            folder: folder.to_owned(),
+            verdicts: VerdictTail::new(folder.join(run::VERDICTS)),
+            pulse: Pulse::of(folder),
+            waiting: plan.into(),
+            running: None,
+            findings: Vec::new(),
+            finished: None,
+            server_restarts: 0,
+        })
+    }
+
+    /// Looks at everything once. The order matters: a verdict that was acknowledged counts even if the machine died behind it.
+    fn step(&mut self, around: &mut Surroundings<'_>) -> Result<Option<Step>> {
+        let ended = self.machine.ended()?;
+        if let Some(status) = around.server.restart_if_dead()? {
+            self.server_restarts += 1;
+            around.reporter.note(&format!(
+                "the file server ended ({status}) and was started again"
+            ));
+        }
+        for record in self.verdicts.new_records() {
+            self.take(record, around.reporter);
+        }
+        if let Some(why) = self.verdicts.broken().map(str::to_owned) {
+            self.lose_the_rest(&why, around.reporter);
+            return Ok(Some(Step::End(End::Done)));
+        }
+        match self.watch.look() {
+            Some(Sign::StuckLoadingMbr) => return Ok(Some(Step::StuckLoadingMbr)),
+            Some(Sign::HypervisorPanic(words)) => {
+                return self.died(
+                    Verdict::Crash,
+                    &format!("the hypervisor panicked: {words}"),
+                    around,
+                );
+            }
+            Some(Sign::GuestPanic(words)) => {
+                return self.died(
+                    Verdict::Crash,
+                    &format!("the guest panicked: {words}"),
+                    around,
+                );
+            }
+            None => {}
+        }
+        if let Some(ended) = ended {
+            return self.machine_ended(ended, around);
+        }
+        if around.interrupt.requested() {
+            return Ok(Some(Step::End(End::Interrupted)));
+        }
+        if around
+            .deadline
+            .is_some_and(|deadline| Instant::now() > deadline)
+        {
+            return Ok(Some(Step::End(End::OutOfTime)));
+        }
+        around.reporter.tick(
+            self.running
+                .as_ref()
+                .map(|(item, since)| (item.id.as_str(), since.elapsed())),
+        );
+        self.check_clocks(around)
+    }
+
+    fn check_clocks(&mut self, around: &mut Surroundings<'_>) -> Result<Option<Step>> {
+        if let Some(finished) = self.finished {
+            // All verdicts are here; a machine that cannot power off is a nuisance, no finding.
+            if finished.elapsed() > FAREWELL {
+                around
+                    .reporter
+                    .note("the machine did not power off by itself");
+                return Ok(Some(Step::End(End::Done)));
+            }
+            return Ok(None);
+        }
+        let silence = self.pulse.silence();
+        if silence.is_some_and(|silence| silence > HEARTBEAT_LIMIT) {
+            let reason = format!("no heartbeat for {} s", HEARTBEAT_LIMIT.as_secs());
+            return self.died(Verdict::Hang, &reason, around);
+        }
+        match &self.running {
+            Some((item, since))
+                if since.elapsed() > Duration::from_secs(item.time_limit_s.into()) + GRACE =>
+            {
+                let reason = format!(
+                    "did not end {} s after its time limit of {} s",
+                    GRACE.as_secs(),
+                    item.time_limit_s
+                );
+                self.died(Verdict::Error, &reason, around)
+            }
+            None if self.findings.is_empty() && self.machine.age() > BEGIN_LIMIT => {
+                let reason = format!(
+                    "no experiment began within {} s of the machine's start",
+                    BEGIN_LIMIT.as_secs()
+                );
+                self.died(Verdict::Hang, &reason, around)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn take(&mut self, record: VerdictRecord, reporter: &mut Reporter) {
+        match record.progress {
+            Progress::Started => {
+                let Some(item) = self.waiting.pop_front() else {
+                    return;
+                };
+                reporter.started(&item.id);
+                self.running = Some((item, Instant::now()));
+            }
+            Progress::Finished {
+                verdict,
+                reason,
+                detail,
+                measurements,
+            } => {
+                let Some((item, since)) = self.running.take() else {
+                    return;
+                };
+                let (verdict, reason) = if item.id == record.experiment {
+                    (verdict, reason)
+                } else {
+                    let reason = format!(
+                        "the guest reported `{}` instead: {reason}",
+                        harness::escaped(&record.experiment)
+                    );
+                    (Verdict::Error, reason)
+                };
+                let finding = Finding {
+                    item,
+                    verdict,
+                    reason,
+                    detail,
+                    measurements,
+                    machine: self.number,
+                    took: since.elapsed(),
+                };
+                self.found(finding, reporter);
+            }
+        }
+        if self.waiting.is_empty() && self.running.is_none() {
+            self.finished = Some(Instant::now());
+        }
+    }
+
+    fn found(&mut self, finding: Finding, reporter: &mut Reporter) {
+        reporter.finished(&finding);
+        self.findings.push(finding);
+    }
+
+    fn machine_ended(
+        &mut self,
+        ended: Ended,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Option<Step>> {
+        if self.finished.is_some() {
+            return Ok(Some(Step::End(End::Done)));
+        }
+        let reason = match ended {
+            Ended::Status(0) => {
+                self.lose_the_rest("the guest ended without a verdict", around.reporter);
+                return Ok(Some(Step::End(End::Done)));
+            }
+            Ended::Status(status) => format!("the guest ended with status {status}"),
+            Ended::PoweredOff => "the machine was reset or powered off".to_owned(),
+            Ended::Failed => format!("QEMU ended: {}", self.machine.messages()),
+        };
+        self.died(Verdict::Crash, &reason, around)
+    }
+
+    /// The machine is no use any more: stores the evidence and blames what was running.
+    fn died(
+        &mut self,
+        verdict: Verdict,
+        reason: &str,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Option<Step>> {
+        let evidence = self.evidence(verdict, reason);
+        std::fs::write(self.folder.join("evidence.txt"), &evidence)
+            .context("cannot write evidence.txt")?;
+        let blamed = self.running.take().or_else(|| {
+            // Between two experiments, or before the first: the next one would have been the culprit.
+            let item = self.waiting.pop_front()?;
+            Some((item, Instant::now()))
+        });
+        if let Some((item, since)) = blamed {
+            let reason = reason.to_owned();
+            let finding = Finding {
+                item,
+                verdict,
+                reason,
+                detail: evidence,
+                measurements: Vec::new(),
+                machine: self.number,
+                took: since.elapsed(),
+            };
+            self.found(finding, around.reporter);
+        }
+        Ok(Some(Step::End(if self.waiting.is_empty() {
+            End::Done
+        } else {
+            End::Died
+        })))
+    }
+
+    fn lose_the_rest(&mut self, why: &str, reporter: &mut Reporter) {
+        let running = self
+            .running
+            .take()
+            .map(|(item, since)| (item, since.elapsed()));
+        let waiting: Vec<_> = self
+            .waiting
+            .drain(..)
+            .map(|item| (item, Duration::ZERO))
+            .collect();
+        for (item, took) in running.into_iter().chain(waiting) {
+            let reason = why.to_owned();
+            let finding = Finding {
+                item,
+                verdict: Verdict::Lost,
+                reason,
+                detail: String::new(),
+                measurements: Vec::new(),
+                machine: self.number,
+                took,
+            };
+            self.found(finding, reporter);
+        }
+    }
+
+    /// What the harness can tell about a machine that died: where it stands, and what its consoles said last.
+    fn evidence(&mut self, verdict: Verdict, reason: &str) -> String {
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && matches!(self.machine.ended(), Ok(None)) {
+            std::thread::sleep(TICK);
+        }
+        let mut text = format!("{}: {reason}\n", verdict.word());
+        for sample in 1..=3 {
+            let rip = self.machine.qmp().and_then(|mut qmp| qmp.rip());
+            let _ = match rip {
+                Ok(rip) => writeln!(text, "RIP sample {sample}: {rip:#018x}"),
+                Err(error) => writeln!(text, "RIP sample {sample}: {error:#}"),
+            };
+            std::thread::sleep(TICK);
+        }
+        for (which, log) in [
+            ("hypervisor", self.machine.vmm_text()),
+            ("guest", self.machine.console_text()),
+        ] {
+            let _ = writeln!(
+                text,
+                "\nlast lines of the {which}'s console:\n{}",
+                harness::last_lines(&log, 40)
+            );
+        }
+        text
+    }
+}
+
+fn write_plan(folder: &Path, plan: &[PlanItem]) -> Result<()> {
+    let mut text = String::new();
+    for item in plan {
+        text += &serde_json::to_string(item).context("cannot write down the plan")?;
+        text.push('\n');
+    }
+    let path = folder.join(run::PLAN);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Puts a log of a failed start aside, or the next start would overwrite it.
+fn keep_log(folder: &Path, log: &str, attempt: u32) -> Result<()> {
+    let to = folder.join(format!("{log}.{attempt}"));
+    std::fs::rename(folder.join(log), &to).with_context(|| format!("cannot keep {}", to.display()))
+}

@@ -1,0 +1,103 @@
+//! What a person sees while a run goes on: a line per result, and one line that tells what runs and how long is left.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use harness::escaped;
+
+use super::boot::Finding;
+
+/// How often the live line is drawn.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Tells the person. Everything goes to standard error; standard output is for the table.
+#[derive(Debug)]
+pub struct Reporter {
+    live: bool,
+    total: usize,
+    done: usize,
+    spent: Duration,
+    drawn: Option<Instant>,
+}
+
+impl Reporter {
+    /// For a run of `total` experiments. Without a terminal there is no live line.
+    #[must_use]
+    pub fn new(total: usize) -> Reporter {
+        Reporter {
+            live: std::io::stderr().is_terminal(),
+            total,
+            done: 0,
+            spent: Duration::ZERO,
+            drawn: None,
+        }
+    }
+
+    /// Says nothing by itself: somebody else draws on this terminal.
+    #[must_use]
+    pub fn quiet(mut self) -> Reporter {
+        self.live = false;
+        self
+    }
+
+    /// Something worth knowing happened.
+    pub fn note(&mut self, text: &str) {
+        self.line(&format!("hv: {}", escaped(text)));
+    }
+
+    /// An experiment began.
+    pub fn started(&mut self, id: &str) {
+        self.drawn = None;
+        self.tick(Some((id, Duration::ZERO)));
+    }
+
+    /// An experiment ended.
+    pub fn finished(&mut self, finding: &Finding) {
+        self.done += 1;
+        self.spent += finding.took;
+        let reason = escaped(&finding.reason).replace('\n', " ");
+        let head = format!(
+            "[{:>3}/{}] {:7} {:40}",
+            self.done,
+            self.total,
+            finding.verdict.word(),
+            escaped(&finding.item.id)
+        );
+        self.line(&format!(
+            "{head} {:6.1} s  {reason}",
+            finding.took.as_secs_f32()
+        ));
+    }
+
+    /// Time passed; `running` is what runs, and since when.
+    pub fn tick(&mut self, running: Option<(&str, Duration)>) {
+        if !self.live || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let what = match running {
+            Some((id, since)) => format!("{} since {} s", escaped(id), since.as_secs()),
+            None => "booting".to_owned(),
+        };
+        let left = self.left().map_or_else(String::new, |left| {
+            format!(", about {} s left", left.as_secs().max(1))
+        });
+        eprint!("\r\x1b[K[{:>3}/{}] {what}{left}", self.done, self.total);
+        let _ = std::io::stderr().flush();
+    }
+
+    /// From the mean of what is done.
+    fn left(&self) -> Option<Duration> {
+        let done = u32::try_from(self.done).ok().filter(|&done| done > 0)?;
+        let open = u32::try_from(self.total.saturating_sub(self.done)).ok()?;
+        Some(self.spent / done * open)
+    }
+
+    fn line(&mut self, text: &str) {
+        if self.live {
+            eprint!("\r\x1b[K");
+        }
+        eprintln!("{text}");
+        self.drawn = None;
+    }
+}
