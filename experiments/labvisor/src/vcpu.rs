@@ -254,6 +254,13 @@ impl Vcpu {
         }
     }
 
+    /// The event whose delivery the exit interrupted, in the form of an injection; 0 for none.
+    pub fn interrupted_delivery(&self) -> u64 {
+        const VALID: u64 = 1 << 31;
+        let event = self.vmcb.control.exit_int_info;
+        if event & VALID != 0 { event } else { 0 }
+    }
+
     /// Delivers `exception` at the next VMRUN (APM vol. 2, 15.20).
     pub fn inject(&mut self, exception: Exception) {
         const VALID: u64 = 1 << 31;

@@ -31,6 +31,7 @@ fn filtered(vcpu: &Vcpu, m: &dyn Machine, leaf: u32, subleaf: u32) -> [u32; 4] {
     const OSXSAVE: u32 = 1 << 27;
     const OSPKE: u32 = 1 << 4;
     const LA57: u32 = 1 << 16;
+    const TSC_ADJUST: u32 = 1 << 1;
     const SVM: u32 = 1 << 2;
     const SKINIT: u32 = 1 << 12;
     let cr4 = vcpu.vmcb.save.cr4;
@@ -43,6 +44,8 @@ fn filtered(vcpu: &Vcpu, m: &dyn Machine, leaf: u32, subleaf: u32) -> [u32; 4] {
             answer[2] = answer[2] & !OSXSAVE | mirror(OSXSAVE, cr4 & bits::CR4_OSXSAVE != 0);
         }
         7 if subleaf == 0 => {
+            // Labvisor emulates the register, whatever the processor has.
+            answer[1] |= TSC_ADJUST;
             answer[2] = answer[2] & !(OSPKE | LA57) | mirror(OSPKE, cr4 & bits::CR4_PKE != 0);
         }
         // What lies below labvisor is not the guest's business: like a leaf beyond the last.

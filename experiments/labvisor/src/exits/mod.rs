@@ -7,6 +7,7 @@ mod hypercall;
 mod io;
 mod msr;
 mod nested_fault;
+mod trace;
 
 use core::fmt;
 
@@ -94,6 +95,7 @@ pub struct Vmm {
     pub has_next_rip: bool,
     shell: hypercall::Shell,
     tsc_adjust: u64,
+    ring: Option<trace::Ring>,
 }
 
 impl Vmm {
@@ -107,6 +109,7 @@ impl Vmm {
             has_next_rip,
             shell: hypercall::Shell::default(),
             tsc_adjust: 0,
+            ring: None,
         }
     }
 
@@ -114,9 +117,18 @@ impl Vmm {
     pub fn handle(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) -> Result<(), Stop> {
         let start = m.ticks();
         let exit = Exit::from_code(vcpu.vmcb.control.exit_code);
-        vcpu.vmcb.control.event_injection = 0;
+        let mut seen = trace_record::payload::Exit {
+            code: vcpu.vmcb.control.exit_code,
+            info1: vcpu.vmcb.control.exit_info_1,
+            info2: vcpu.vmcb.control.exit_info_2,
+            rip: vcpu.vmcb.save.rip,
+            rax: vcpu.vmcb.save.rax,
+            ticks: 0,
+        };
+        // An exit in the middle of the delivery of an event: deliver it again, unless what
+        // follows is an exception of its own (APM vol. 2, 15.7.2).
+        vcpu.vmcb.control.event_injection = vcpu.interrupted_delivery();
         vcpu.vmcb.control.tlb_control = 0;
-        self.resume_interrupted_delivery(vcpu);
         match exit {
             Exit::Cpuid => self.cpuid(vcpu, m),
             Exit::Io => self.io(vcpu, m),
@@ -127,17 +139,24 @@ impl Vmm {
             Exit::Shutdown => return Err(Stop::TripleFault),
             Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
         }
-        self.counters.add(exit, m.ticks().wrapping_sub(start));
+        seen.ticks = m.ticks().wrapping_sub(start);
+        self.counters.add(exit, seen.ticks);
+        self.record(m, seen);
+        self.hide_time(vcpu, seen.ticks);
         Ok(())
     }
 
-    /// An exit in the middle of the delivery of an event: deliver it again (APM vol. 2, 15.7.2).
-    fn resume_interrupted_delivery(&self, vcpu: &mut Vcpu) {
-        const VALID: u64 = 1 << 31;
-        let interrupted = vcpu.vmcb.control.exit_int_info;
-        if interrupted & VALID != 0 && !defects::planted(Defect::DeliveryForgotten) {
-            vcpu.vmcb.control.event_injection = interrupted;
-        }
+    /// Sound: the guest sees all the time that passes.
+    fn hide_time(&self, vcpu: &mut Vcpu, ticks: u64) {
+        let hidden = if defects::planted(Defect::ExitTimeHiddenTwice) {
+            2 * ticks
+        } else if defects::planted(Defect::ExitTimeHidden) {
+            ticks
+        } else {
+            0
+        };
+        let offset = &mut vcpu.vmcb.control.tsc_offset;
+        *offset = offset.wrapping_sub(hidden);
     }
 
     /// The guest has no SVM, so its instructions do not exist (APM vol. 3: #UD when EFER.SVME

@@ -59,8 +59,9 @@ impl Vmm {
 
     fn read_msr(&self, vcpu: &Vcpu, m: &dyn Machine, number: u32) -> Result<u64, Refused> {
         match number {
+            TSC if defects::planted(Defect::TscMsrWithoutOffset) => Ok(m.ticks()),
             TSC => Ok(m.ticks().wrapping_add(vcpu.vmcb.control.tsc_offset)),
-            TSC_ADJUST if self.has_tsc_adjust(m) => Ok(self.tsc_adjust),
+            TSC_ADJUST => Ok(self.tsc_adjust),
             APIC_BASE => Ok(m.read_msr(APIC_BASE)),
             EFER if defects::planted(Defect::SvmeReadsSet) => Ok(vcpu.vmcb.save.efer),
             EFER => Ok(vcpu.vmcb.save.efer & !bits::EFER_SVME),
@@ -82,13 +83,16 @@ impl Vmm {
         value: u64,
     ) -> Result<(), Refused> {
         match number {
+            TSC if defects::planted(Defect::TscWriteLost) => {}
             TSC => {
                 let offset = value.wrapping_sub(m.ticks());
                 let change = offset.wrapping_sub(vcpu.vmcb.control.tsc_offset);
                 vcpu.vmcb.control.tsc_offset = offset;
-                self.tsc_adjust = self.tsc_adjust.wrapping_add(change);
+                if !defects::planted(Defect::TscAdjustApart) {
+                    self.tsc_adjust = self.tsc_adjust.wrapping_add(change);
+                }
             }
-            TSC_ADJUST if self.has_tsc_adjust(m) => {
+            TSC_ADJUST => {
                 let change = value.wrapping_sub(self.tsc_adjust);
                 let offset = &mut vcpu.vmcb.control.tsc_offset;
                 *offset = offset.wrapping_add(change);
@@ -112,10 +116,6 @@ impl Vmm {
         }
         m.write_msr(APIC_BASE, value);
         Ok(())
-    }
-
-    fn has_tsc_adjust(&self, m: &dyn Machine) -> bool {
-        m.cpuid(0, 0)[0] >= 7 && m.cpuid(7, 0)[1] & 1 << 1 != 0
     }
 }
 

@@ -21,6 +21,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("dbgsh", Vmm::dbgsh),
     ("log_set_buf", Vmm::log_set_buf),
     ("get_status", Vmm::get_status),
+    ("lab_trace_ring", Vmm::lab_trace_ring),
 ];
 
 impl Vmm {

@@ -13,10 +13,15 @@ impl Vmm {
     pub(super) fn get_vmmcall_number(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
         let mut name = alloc::vec::Vec::new();
         let access = Access::read(vcpu);
+        let start = vcpu.registers.rbx;
         let mut result = None;
         for offset in 0..LONGEST {
-            let at = vcpu.registers.rbx.wrapping_add(offset);
+            let at = start.wrapping_add(offset);
             let mut byte = [0; 1];
+            if defects::planted(Defect::NameReadAgain) {
+                let mut again = alloc::vec![0; name.len()];
+                let _ = self.memory.read_linear(m, vcpu, start, &mut again, access);
+            }
             if let Err(fault) = self.memory.read_linear(m, vcpu, at, &mut byte, access) {
                 if defects::planted(Defect::NameFaultInjected) {
                     vcpu.inject(fault.exception());
