@@ -11,8 +11,9 @@ use harness::{Hypervisor, Machine, MachineConfig, Outcome, Settings};
 use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
+use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{doctor, shell};
+use crate::{debug, doctor, fsck, shell};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -37,6 +38,15 @@ enum Command {
     Image,
     /// Boot the guest and sit at its console; Ctrl-] ends it.
     Shell(ShellOptions),
+    /// Boot the guest under gdb.
+    Gdb(MachineOptions),
+    /// Run every test: on the host, then in the guest. HV_BITVISOR_ELF=PATH adds a real BitVisor.
+    Test(TestOptions),
+    /// Check a root file system image.
+    Fsck {
+        /// The image, as in target/guest/image/fs.img.
+        image: PathBuf,
+    },
 }
 
 /// Which machine.
@@ -75,6 +85,18 @@ struct ShellOptions {
     /// Keep console.log and vmm.log in this folder.
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct TestOptions {
+    /// Only the tests that boot a machine.
+    #[arg(long, conflicts_with = "host")]
+    guest: bool,
+    /// Only the tests that need no machine.
+    #[arg(long)]
+    host: bool,
+    /// Only tests whose names hold this text.
+    filter: Option<String>,
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -125,6 +147,16 @@ fn run(cli: &Cli) -> Result<Outcome> {
             build::boot_disk(&workspace, consent, Freshness::AsBuilt).map(|_| Outcome::AsExpected)
         }
         Command::Shell(options) => shell_command(&workspace, consent, options),
+        Command::Gdb(options) => gdb_command(&workspace, consent, options),
+        Command::Test(options) => {
+            let which = match (options.guest, options.host) {
+                (true, _) => Which::Guest,
+                (_, true) => Which::Host,
+                _ => Which::All,
+            };
+            testing::run(&workspace, consent, which, options.filter.as_deref())
+        }
+        Command::Fsck { image } => fsck::run(image),
     }
 }
 
@@ -190,4 +222,14 @@ fn shell_command(
         );
     }
     Ok(outcome)
+}
+
+fn gdb_command(
+    workspace: &Workspace,
+    consent: Consent,
+    options: &MachineOptions,
+) -> Result<Outcome> {
+    let logs = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let config = options.config(workspace, consent, logs.path().to_owned())?;
+    debug::run(workspace, config, &Interrupt::watch()?)
 }

@@ -44,6 +44,18 @@ impl Made {
 /// When the kernel is not built or an image cannot be made.
 pub fn make(workspace: &Workspace) -> Result<Made> {
     let contents = collect(workspace)?;
+    if let Some(root) = contents
+        .modules
+        .iter()
+        .find(|module| module.name == "fs.img")
+    {
+        let mut hasher = DefaultHasher::new();
+        root.content.hash(&mut hasher);
+        // By itself for `hv fsck` and for other people's tools.
+        write_if_changed(&workspace.image("fs.img"), hasher.finish(), || {
+            Ok(root.content.clone())
+        })?;
+    }
     write_if_changed(&workspace.image("disk.img"), fingerprint(&contents), || {
         disk::make(&contents)
     })
@@ -139,7 +151,7 @@ fn write_if_changed(
     fingerprint: u64,
     make: impl FnOnce() -> Result<Vec<u8>>,
 ) -> Result<Made> {
-    let stamp = path.with_extension("stamp");
+    let stamp = path.with_added_extension("stamp");
     let fingerprint = format!("{fingerprint:016x}\n");
     if path.is_file() && std::fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint) {
         return Ok(Made::Unchanged(path.to_owned()));
@@ -149,7 +161,7 @@ fn write_if_changed(
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     // A machine may be running from the old image: it keeps the old file, the name gets a new one.
-    let new = path.with_extension("new");
+    let new = path.with_added_extension("new");
     std::fs::write(&new, content).with_context(|| format!("cannot write {}", new.display()))?;
     std::fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))?;
     std::fs::write(&stamp, fingerprint)

@@ -2,12 +2,15 @@
 
 pub mod build;
 pub mod cli;
+pub mod debug;
 pub mod disk;
 pub mod doctor;
+pub mod fsck;
 pub mod guest;
 pub mod image;
 pub mod interrupt;
 pub mod needs;
 pub mod run;
 pub mod shell;
+pub mod testing;
 pub mod workspace;

@@ -14,8 +14,6 @@ use anyhow::{Context, Result, bail};
 
 /// The server answers its first request long before this.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// What the server prints once it listens.
-const LISTENING: &str = "listening on ";
 
 /// A folder that clients see.
 #[derive(Clone, Debug)]
@@ -170,13 +168,9 @@ fn spawn(config: &ServerConfig, listen: SocketAddr, scratch: &Path) -> Result<(C
         .take()
         .context("the server's output is not there")?;
     match first_line(stdout) {
-        Some(line) => match line
-            .trim()
-            .strip_prefix(LISTENING)
-            .and_then(|address| address.parse().ok())
-        {
+        Some(line) => match announced(&line) {
             Some(address) => Ok((child, address)),
-            None => bail!("nfs-server said {line:?} instead of `{LISTENING}ADDRESS`"),
+            None => bail!("nfs-server said {line:?} instead of where it listens"),
         },
         None => {
             let _ = child.kill();
@@ -189,6 +183,12 @@ fn spawn(config: &ServerConfig, listen: SocketAddr, scratch: &Path) -> Result<(C
             )
         }
     }
+}
+
+/// The address in `{"listen":"127.0.0.1:40123",...}`.
+fn announced(line: &str) -> Option<SocketAddr> {
+    let announcement: serde_json::Value = serde_json::from_str(line).ok()?;
+    announcement["listen"].as_str()?.parse().ok()
 }
 
 /// The first line of the server's output; a thread goes on reading, so that the pipe never fills.
@@ -210,4 +210,49 @@ fn random_token() -> Result<String> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_in_the_announcement() {
+        let line = r#"{"listen":"127.0.0.1:40123","metrics":null,"pid":7}"#;
+        assert_eq!(
+            announced(line),
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 40123)))
+        );
+        assert_eq!(announced("listening"), None);
+    }
+
+    #[test]
+    fn tokens_are_random_and_long() {
+        let token = random_token().unwrap();
+        assert_eq!(token.len(), 32);
+        assert_ne!(token, random_token().unwrap());
+    }
+
+    #[test]
+    fn a_server_that_cannot_listen_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("server");
+        std::fs::write(&program, "#!/bin/sh\necho no port is free >&2\nexit 1\n").unwrap();
+        std::fs::set_permissions(
+            &program,
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let config = ServerConfig {
+            program,
+            exports: Vec::new(),
+            state: folder.path().join("state"),
+            log: folder.path().join("log"),
+        };
+        let error = format!("{:#}", Server::start(config).unwrap_err());
+        assert!(
+            error.contains("does not listen") && error.contains("no port is free"),
+            "{error}"
+        );
+    }
 }

@@ -1,0 +1,226 @@
+//! `hv test`: every test there is, on the host and in the guest, and one line that sums them up.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use harness::Outcome;
+
+use crate::build::{self, Freshness};
+use crate::needs::{self, Consent};
+use crate::workspace::Workspace;
+
+/// Names the BitVisor that the tests shall use, too.
+pub const BITVISOR_VARIABLE: &str = "HV_BITVISOR_ELF";
+/// Tests that need it have this in their name.
+const BITVISOR_TESTS: &str = "bitvisor";
+
+/// Which tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those that need no machine.
+    Host,
+    /// Those that boot one.
+    Guest,
+}
+
+/// What the test runners said, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    filtered: u64,
+    /// A runner failed in another way than by a red test: a test program that does not compile or dies.
+    broken: bool,
+}
+
+impl Tally {
+    /// Adds what a runner's line says, if it is a result line.
+    fn add_line(&mut self, line: &str) {
+        if let Some(counts) = line.trim().strip_prefix("test result: ") {
+            self.passed += number_before(counts, "passed");
+            self.failed += number_before(counts, "failed");
+            self.ignored += number_before(counts, "ignored");
+            self.filtered += number_before(counts, "filtered");
+        } else if let Some((_, counts)) = line.split_once(" tests run: ") {
+            // nextest: "Summary [ 1.2s] 5 tests run: 4 passed, 1 failed, 2 skipped"
+            self.passed += number_before(counts, "passed");
+            self.failed += number_before(counts, "failed") + number_before(counts, "timed");
+            self.ignored += number_before(counts, "skipped");
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        if self.broken || self.failed > 0 {
+            Outcome::Unexpected
+        } else {
+            Outcome::AsExpected
+        }
+    }
+}
+
+/// The number that stands before `word`.
+fn number_before(text: &str, word: &str) -> u64 {
+    let words: Vec<&str> = text
+        .split([' ', ';', ',', '.', '('])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let at = words.iter().position(|&other| other == word);
+    at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Runs the tests whose names hold `filter`.
+///
+/// # Errors
+/// When the set-up fails; red tests are an outcome.
+pub fn run(
+    workspace: &Workspace,
+    consent: Consent,
+    which: Which,
+    filter: Option<&str>,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    if which == Which::Guest {
+        build::boot_disk(workspace, consent, Freshness::Build)?;
+    } else {
+        needs::ensure(workspace, consent)?;
+    }
+    if which != Which::Guest {
+        host(workspace, filter, &mut tally)?;
+    }
+    if which != Which::Host {
+        if which == Which::All {
+            build::boot_disk(workspace, consent, Freshness::Build)?;
+        }
+        guest(workspace, filter, &mut tally)?;
+    }
+    let (word, seconds) = (
+        if tally.outcome() == Outcome::AsExpected {
+            "ok"
+        } else {
+            "FAILED"
+        },
+        start.elapsed().as_secs_f32(),
+    );
+    println!(
+        "\nall runners together:\ntest result: {word}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {seconds:.2}s",
+        tally.passed, tally.failed, tally.ignored, tally.filtered
+    );
+    Ok(tally.outcome())
+}
+
+fn host(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    if needs::program("cargo-nextest").is_some() {
+        let mut tests = workspace.cargo();
+        tests
+            .args(["nextest", "run", "--no-fail-fast"])
+            .args(filter);
+        if filter.is_some() {
+            tests.args(["--no-tests", "pass"]);
+        }
+        drive("host tests", tests, tally)?;
+        // nextest leaves the examples in the documentation to cargo.
+        let mut examples = workspace.cargo();
+        examples
+            .args(["test", "--doc", "--no-fail-fast", "--"])
+            .args(filter);
+        drive("examples in the documentation", examples, tally)
+    } else {
+        let mut tests = workspace.cargo();
+        tests.args(["test", "--no-fail-fast", "--"]).args(filter);
+        drive("host tests", tests, tally)
+    }
+}
+
+fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let mut tests = workspace.cargo();
+    // One machine at a time: each wants a CPU for itself, and their time limits are real.
+    tests
+        .args([
+            "test",
+            "--package",
+            "hvtools",
+            "--test",
+            "guest",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ])
+        .args(filter);
+    let bitvisor = std::env::var_os(BITVISOR_VARIABLE).map(PathBuf::from);
+    if !bitvisor.as_ref().is_some_and(|elf| elf.is_file()) {
+        println!("NOT RUN: BitVisor ({BITVISOR_VARIABLE} names no bitvisor.elf)");
+        tests.args(["--skip", BITVISOR_TESTS]);
+    }
+    drive("tests in the guest", tests, tally)
+}
+
+/// Runs a test runner, shows what it prints, and adds up what it says.
+fn drive(what: &str, mut command: Command, tally: &mut Tally) -> Result<()> {
+    println!("\n== {what}");
+    let failed_before = tally.failed;
+    // nextest speaks on standard error, cargo test on standard output: one pipe takes both, in their order.
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    let mut child = command.spawn().context("cannot run cargo")?;
+    // The command still holds the writing ends; without this the pipe would never end.
+    drop(command);
+    let mut lines = BufReader::new(reader);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        std::io::stdout().write_all(&line)?;
+        tally.add_line(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() && tally.failed == failed_before {
+        println!("hv: {what}: the runner failed ({status})");
+        tally.broken = true;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_both_runners_add_up() {
+        let mut tally = Tally::default();
+        tally.add_line("test result: ok. 17 passed; 0 failed; 2 ignored; 0 measured; 3 filtered out; finished in 0.05s");
+        tally.add_line("test result: FAILED. 1 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.05s");
+        tally.add_line(
+            "     Summary [   0.042s] 5 tests run: 4 passed (1 slow), 1 failed, 6 skipped",
+        );
+        tally.add_line("test x ... ok");
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 22,
+                failed: 5,
+                ignored: 8,
+                filtered: 3,
+                broken: false
+            }
+        );
+        assert_eq!(tally.outcome(), Outcome::Unexpected);
+    }
+
+    #[test]
+    fn a_runner_that_fails_without_a_red_test_is_not_green() {
+        let mut tally = Tally::default();
+        drive("nothing", Command::new("false"), &mut tally).unwrap();
+        assert!(tally.broken && tally.outcome() == Outcome::Unexpected);
+    }
+}
