@@ -10,6 +10,7 @@ use kcore::mkfs::{self, MkfsError};
 
 use crate::disk::{self, Contents, Module};
 use crate::guest;
+use crate::symbols;
 use crate::workspace::Workspace;
 
 /// A program bigger than this becomes a module: the file system's largest file has 268 KiB.
@@ -92,6 +93,11 @@ fn collect(workspace: &Workspace) -> Result<Contents> {
             content,
         },
     );
+    let symbols = std::fs::read(workspace.guest_binary("kernel"))?;
+    modules.push(Module {
+        name: "symbols".to_owned(),
+        content: symbols::of(&symbols)?,
+    });
     Ok(Contents {
         kernel,
         labvisor,

@@ -12,5 +12,6 @@ pub mod interrupt;
 pub mod needs;
 pub mod run;
 pub mod shell;
+pub mod symbols;
 pub mod testing;
 pub mod workspace;
