@@ -1,2 +1,73 @@
-//! The guest kernel.
-fn main() {}
+//! The guest kernel: xv6's structure in Rust, for x86-64, as guest of a hypervisor or without one.
+//!
+//! Boot is the list in [`main`]. From there: a trap's way is `arch/x86_64/{entry.s,trap.rs}`; a system
+//! call's `syscall`; a process's life `proc`; its memory `mm`; files `file` and `fs`.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod arch;
+mod console;
+mod drivers;
+mod file;
+mod fs;
+mod klog;
+mod mm;
+mod panic;
+mod proc;
+mod settings;
+mod symbols;
+mod sync;
+mod syscall;
+mod time;
+
+use multiboot2::BootInformation;
+
+/// Boot, on the CPU that the loader started.
+fn main(loader: &BootInformation<'_>, loader_at: u64) -> ! {
+    arch::cpu::init(0); // per-CPU state, which every lock needs
+    console::init(); // from here on there are messages
+    println!("HvLab kernel {}", env!("CARGO_PKG_VERSION"));
+    mm::memory_map::init(loader, loader_at); // what the loader said
+    arch::gdt::init(0); // segments and interrupt stacks
+    arch::idt::init(); // faults are reported from here on
+    mm::frames::init(); // physical pages
+    mm::raw::init_heap(); // Box, Vec, Arc
+    settings::init(); // fw_cfg or command line
+    let protections = arch::features::init_cpu(); // SMEP, SMAP, UMIP, SSE for users
+    mm::kernel_space::init(); // final page tables, W^X
+    mm::stacks::init(); // a kernel stack for each process
+    arch::pic::init(); // interrupt lines, all masked
+    arch::apic::init(); // timer and messages between CPUs
+    time::init(); // clocks
+    arch::entry::init_syscall(); // user programs may call
+    console::init_input(); // keys
+    fs::init(); // root file system from the boot module
+    report(protections);
+    mm::commit::seal(); // what is free now belongs to user programs
+    proc::init::start(); // the first process
+    proc::sched::run()
+}
+
+/// Somebody started us who speaks no Multiboot2: say so and stop.
+fn main_without_loader() -> ! {
+    arch::cpu::init(0);
+    console::init();
+    println!("panic: this kernel wants a Multiboot2 loader, GRUB for example");
+    arch::power::off(arch::power::PANIC_STATUS)
+}
+
+fn report(protections: arch::features::Protections) {
+    let mib = |pages: usize| pages * mm::layout::PAGE_SIZE as usize / (1 << 20);
+    println!(
+        "memory: {} MiB free of {} MiB, heap {} MiB; tsc {} MHz; smep {} smap {} umip {}",
+        mib(mm::frames::free_count()),
+        mib(mm::frames::total_count()),
+        mm::raw::heap_size() / (1 << 20),
+        time::tsc_hz() / 1_000_000,
+        protections.smep,
+        protections.smap,
+        protections.umip
+    );
+}

@@ -1,0 +1,148 @@
+//! Local APIC: timer, messages between CPUs (AMD64 manual volume 2, 3.44, chapter 16).
+
+use crate::drivers::mmio::Mmio;
+use crate::arch::port::{CONTROL_B, PIT};
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
+use ::x86_64::PhysAddr;
+use ::x86_64::registers::model_specific::Msr;
+
+/// Vector of the timer.
+pub const TIMER_VECTOR: u8 = 0xe0;
+/// Vector that wakes a CPU from `hlt`.
+pub const WAKE_VECTOR: u8 = 0xe1;
+/// Vector that makes a CPU drop its TLB.
+pub const TLB_VECTOR: u8 = 0xe2;
+/// Vector that stops a CPU for good.
+pub const STOP_VECTOR: u8 = 0xe3;
+/// Vector of interrupts that went away (lower four bits set, as old CPUs want).
+const SPURIOUS_VECTOR: u8 = 0xff;
+
+const REG_ID: usize = 0x20;
+const REG_TPR: usize = 0x80;
+const REG_EOI: usize = 0xb0;
+const REG_SVR: usize = 0xf0;
+const REG_ICR_LOW: usize = 0x300;
+const REG_ICR_HIGH: usize = 0x310;
+const REG_LVT_TIMER: usize = 0x320;
+const REG_LVT_LINT0: usize = 0x350;
+const REG_LVT_LINT1: usize = 0x360;
+const REG_LVT_ERROR: usize = 0x370;
+const REG_TIMER_INITIAL: usize = 0x380;
+const REG_TIMER_CURRENT: usize = 0x390;
+const REG_TIMER_DIVIDE: usize = 0x3e0;
+
+const SVR_ENABLE: u32 = 1 << 8;
+const LVT_MASKED: u32 = 1 << 16;
+const LVT_EXTINT: u32 = 7 << 8;
+const LVT_NMI: u32 = 4 << 8;
+const ICR_PENDING: u32 = 1 << 12;
+const ICR_ASSERT: u32 = 1 << 14;
+const ICR_INIT: u32 = 5 << 8;
+const ICR_STARTUP: u32 = 6 << 8;
+/// Divide by 16: keeps the counter from running out while it is calibrated.
+const DIVIDE_BY_16: u32 = 3;
+
+static REGISTERS: Once<Mmio> = Once::new();
+/// Timer counts a second.
+static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
+
+fn registers() -> &'static Mmio {
+    REGISTERS.get().expect("apic::init ran")
+}
+
+/// Maps the registers.
+pub fn init() {
+    const IA32_APIC_BASE: Msr = Msr::new(0x1b);
+    let base = super::features::read_apic_base(IA32_APIC_BASE) & 0x000f_ffff_ffff_f000;
+    REGISTERS.call_once(|| Mmio::map(PhysAddr::new(base), 0x1000));
+    init_cpu(true);
+}
+
+/// Turns on the APIC of this CPU. Only the boot CPU takes the 8259's interrupts.
+pub fn init_cpu(boot_cpu: bool) {
+    let apic = registers();
+    apic.write::<u32>(REG_TPR, 0);
+    apic.write::<u32>(REG_LVT_TIMER, LVT_MASKED);
+    apic.write::<u32>(REG_LVT_LINT0, if boot_cpu { LVT_EXTINT } else { LVT_MASKED });
+    apic.write::<u32>(REG_LVT_LINT1, LVT_NMI);
+    apic.write::<u32>(REG_LVT_ERROR, LVT_MASKED);
+    apic.write::<u32>(REG_SVR, SVR_ENABLE | u32::from(SPURIOUS_VECTOR));
+    apic.write::<u32>(REG_TIMER_DIVIDE, DIVIDE_BY_16);
+}
+
+/// This CPU's id.
+pub fn id() -> u32 {
+    registers().read::<u32>(REG_ID) >> 24
+}
+
+/// Done with an interrupt of the APIC's own.
+pub fn end_of_interrupt() {
+    registers().write::<u32>(REG_EOI, 0);
+}
+
+/// Measures the timer and the TSC against the 8254; returns the TSC's frequency in Hz.
+///
+/// A host that takes the CPU away in the middle makes a measurement too long, never too short: the
+/// shortest of several counts.
+pub fn calibrate() -> u64 {
+    const PIT_HZ: u64 = 1_193_182;
+    const PIT_COUNT: u64 = 11_932; // 10 ms
+    const ROUNDS: usize = 5;
+    let apic = registers();
+    let mut best = (u64::MAX, u64::MAX);
+    for _ in 0..ROUNDS {
+        // Channel 2, mode 0 (interrupt on terminal count), low byte first; gate on, speaker off.
+        let control: u8 = CONTROL_B.read(0);
+        CONTROL_B.write(0, (control & !0x02) | 0x01);
+        PIT.write(3, 0xb0u8);
+        PIT.write(2, PIT_COUNT as u8);
+        apic.write::<u32>(REG_TIMER_INITIAL, u32::MAX);
+        PIT.write(2, (PIT_COUNT >> 8) as u8);
+        let start = crate::time::read_tsc();
+        let first = apic.read::<u32>(REG_TIMER_CURRENT);
+        while CONTROL_B.read::<u8>(0) & 0x20 == 0 {
+            core::hint::spin_loop();
+        }
+        let end = crate::time::read_tsc();
+        let last = apic.read::<u32>(REG_TIMER_CURRENT);
+        CONTROL_B.write(0, control);
+        best.0 = best.0.min(end - start);
+        best.1 = best.1.min(u64::from(first - last));
+    }
+    apic.write::<u32>(REG_TIMER_INITIAL, 0);
+    TIMER_HZ.store((best.1 * PIT_HZ / PIT_COUNT).max(1), Ordering::Relaxed);
+    best.0 * PIT_HZ / PIT_COUNT
+}
+
+/// Lets the timer interrupt this CPU once, after so many nanoseconds.
+pub fn arm_timer(nanoseconds: u64) {
+    let counts = (u128::from(nanoseconds) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000) as u64;
+    let apic = registers();
+    apic.write::<u32>(REG_LVT_TIMER, u32::from(TIMER_VECTOR));
+    apic.write::<u32>(REG_TIMER_INITIAL, counts.clamp(1, u64::from(u32::MAX)) as u32);
+}
+
+fn send(apic_id: u32, low: u32) {
+    let apic = registers();
+    apic.write::<u32>(REG_ICR_HIGH, apic_id << 24);
+    apic.write::<u32>(REG_ICR_LOW, low);
+    while apic.read::<u32>(REG_ICR_LOW) & ICR_PENDING != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// Sends an interrupt to another CPU. The caller has interrupts off (the register pair is shared).
+pub fn send_interrupt(apic_id: u32, vector: u8) {
+    send(apic_id, ICR_ASSERT | u32::from(vector));
+}
+
+/// Resets another CPU: INIT.
+pub fn send_init(apic_id: u32) {
+    send(apic_id, ICR_ASSERT | ICR_INIT);
+}
+
+/// Starts another CPU at `page * 4096` in real mode.
+pub fn send_startup(apic_id: u32, page: u8) {
+    send(apic_id, ICR_ASSERT | ICR_STARTUP | u32::from(page));
+}

@@ -1,0 +1,16 @@
+//! Memory: frames, the kernel's mappings, the heap, user address spaces.
+
+pub mod address_space;
+pub mod commit;
+pub mod frames;
+pub mod kernel_space;
+pub mod layout;
+pub mod memory_map;
+pub mod raw;
+pub mod stacks;
+pub mod user;
+
+pub use frames::Frame;
+pub use kernel_space::map_mmio;
+pub use raw::phys_to_virt;
+pub use ::x86_64::{PhysAddr, VirtAddr};
