@@ -122,11 +122,7 @@ pub fn watch(machine: &mut Machine, limit: Duration, interrupt: &Interrupt) -> R
 fn outcome(ended: Option<Ended>) -> Outcome {
     match ended {
         Some(Ended::Status(0) | Ended::PoweredOff) => Outcome::AsExpected,
-        Some(Ended::Status(PANIC)) => Outcome::Died,
         Some(Ended::Status(_)) => Outcome::Unexpected,
-        Some(Ended::Failed) | None => Outcome::Died,
+        Some(Ended::Panicked | Ended::Failed) | None => Outcome::Died,
     }
 }
-
-/// A kernel's last word after its panic text.
-const PANIC: u8 = 0x77;

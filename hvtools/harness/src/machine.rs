@@ -21,6 +21,8 @@ use crate::settings::Settings;
 pub const LABVISOR_PRODUCT: &str = "hvlab-labvisor";
 /// What `isa-debug-exit` turns a guest's status into.
 const STATUS_SHIFT: u32 = 1;
+/// What the guest's kernel leaves with behind its panic text.
+const PANIC_STATUS: u8 = 0x77;
 
 /// A host port that leads to a port of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +192,8 @@ impl MachineConfig {
 pub enum Ended {
     /// The guest left with this status (by `isa-debug-exit`).
     Status(u8),
+    /// The guest's kernel panicked.
+    Panicked,
     /// Powered off, or reset (which ends it too).
     PoweredOff,
     /// QEMU itself gave up, or somebody killed it.
@@ -384,6 +388,7 @@ impl Drop for Machine {
 fn meaning(status: ExitStatus) -> Ended {
     match status.code() {
         Some(0) => Ended::PoweredOff,
+        Some(code) if code == (i32::from(PANIC_STATUS) << STATUS_SHIFT) + 1 => Ended::Panicked,
         Some(code) if code & 1 == 1 => {
             Ended::Status(u8::try_from(code >> STATUS_SHIFT).unwrap_or(u8::MAX))
         }

@@ -91,7 +91,7 @@ fn hypervisor_panic(hypervisor: &Hypervisor, line: &str) -> Option<String> {
 
 /// The guest's kernel writes `panic: ...` at the beginning of a line.
 fn guest_panic(line: &str) -> Option<Sign> {
-    line.starts_with("panic: ")
+    (line.starts_with("panic: ") || line.starts_with("panic inside a panic: "))
         .then(|| Sign::GuestPanic(escaped(line)))
 }
 

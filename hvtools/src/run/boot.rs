@@ -56,6 +56,8 @@ pub enum End {
     Done,
     /// The machine is gone; what is left of the plan wants another one.
     Died,
+    /// The machine was gone before it began anything: another one would not fare better.
+    NeverBegan,
     /// Somebody asked us to stop.
     Interrupted,
     /// The run's time is up.
@@ -110,7 +112,7 @@ pub fn run(
             }
             std::thread::sleep(TICK);
         };
-        drop(boot.machine);
+        boot.machine.kill();
         if end == Step::StuckLoadingMbr && mbr_retries + 1 < MBR_ATTEMPTS {
             mbr_retries += 1;
             around.reporter.note(&format!(
@@ -119,20 +121,15 @@ pub fn run(
             keep_log(folder, run::VMM_LOG, mbr_retries)?;
             continue;
         }
-        let (findings, mut left): (Vec<Finding>, Vec<PlanItem>) =
-            (boot.findings, boot.waiting.into());
         let end = match end {
             Step::End(end) => end,
             Step::StuckLoadingMbr => {
-                around
-                    .reporter
-                    .note("BitVisor stops at \"Loading MBR.\" every time");
-                End::Died
+                let reason = format!("BitVisor stopped at \"Loading MBR.\" {MBR_ATTEMPTS} times");
+                boot.blame_all(Verdict::Hang, &reason, "", around.reporter);
+                End::NeverBegan
             }
         };
-        if end == End::Done {
-            left.clear();
-        }
+        let (findings, left) = (boot.findings, boot.waiting.into());
         return Ok(BootReport {
             findings,
             left,
@@ -345,6 +342,7 @@ impl Boot {
                 self.lose_the_rest("the guest ended without a verdict", around.reporter);
                 return Ok(Some(Step::End(End::Done)));
             }
+            Ended::Panicked => "the guest's kernel panicked".to_owned(),
             Ended::Status(status) => format!("the guest ended with status {status}"),
             Ended::PoweredOff => "the machine was reset or powered off".to_owned(),
             Ended::Failed => format!("QEMU ended: {}", self.machine.messages()),
@@ -362,23 +360,30 @@ impl Boot {
         let evidence = self.evidence(verdict, reason);
         std::fs::write(self.folder.join("evidence.txt"), &evidence)
             .context("cannot write evidence.txt")?;
-        let blamed = self.running.take().or_else(|| {
-            // Between two experiments, or before the first: the next one would have been the culprit.
-            let item = self.waiting.pop_front()?;
-            Some((item, Instant::now()))
-        });
+        if self.running.is_none() && self.findings.is_empty() {
+            self.blame_all(
+                verdict,
+                &format!("{reason} (before the first experiment)"),
+                &evidence,
+                around.reporter,
+            );
+            return Ok(Some(Step::End(End::NeverBegan)));
+        }
+        // Between two experiments: the next one would have been the culprit.
+        let now = Instant::now();
+        let blamed = self
+            .running
+            .take()
+            .or_else(|| Some((self.waiting.pop_front()?, now)));
         if let Some((item, since)) = blamed {
-            let reason = reason.to_owned();
-            let finding = Finding {
+            self.blame(
                 item,
                 verdict,
                 reason,
-                detail: evidence,
-                measurements: Vec::new(),
-                machine: self.number,
-                took: since.elapsed(),
-            };
-            self.found(finding, around.reporter);
+                &evidence,
+                since.elapsed(),
+                around.reporter,
+            );
         }
         Ok(Some(Step::End(if self.waiting.is_empty() {
             End::Done
@@ -388,28 +393,40 @@ impl Boot {
     }
 
     fn lose_the_rest(&mut self, why: &str, reporter: &mut Reporter) {
-        let running = self
-            .running
-            .take()
-            .map(|(item, since)| (item, since.elapsed()));
-        let waiting: Vec<_> = self
-            .waiting
-            .drain(..)
-            .map(|item| (item, Duration::ZERO))
-            .collect();
-        for (item, took) in running.into_iter().chain(waiting) {
-            let reason = why.to_owned();
-            let finding = Finding {
+        if let Some((item, since)) = self.running.take() {
+            self.blame(item, Verdict::Lost, why, "", since.elapsed(), reporter);
+        }
+        self.blame_all(Verdict::Lost, why, "", reporter);
+    }
+
+    fn blame_all(&mut self, verdict: Verdict, reason: &str, detail: &str, reporter: &mut Reporter) {
+        while let Some(item) = self.waiting.pop_front() {
+            self.blame(item, verdict, reason, detail, Duration::ZERO, reporter);
+        }
+    }
+
+    fn blame(
+        &mut self,
+        item: PlanItem,
+        verdict: Verdict,
+        reason: &str,
+        detail: &str,
+        took: Duration,
+        reporter: &mut Reporter,
+    ) {
+        let (reason, detail) = (reason.to_owned(), detail.to_owned());
+        self.found(
+            Finding {
                 item,
-                verdict: Verdict::Lost,
+                verdict,
                 reason,
-                detail: String::new(),
+                detail,
                 measurements: Vec::new(),
                 machine: self.number,
                 took,
-            };
-            self.found(finding, reporter);
-        }
+            },
+            reporter,
+        );
     }
 
     /// What the harness can tell about a machine that died: where it stands, and what its consoles said last.

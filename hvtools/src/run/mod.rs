@@ -1,7 +1,207 @@
 //! `hv run`: the catalogue on a machine, its verdicts in a run folder.
+//!
+//! The plan is cut into batches: everything safe shares a machine, everything that may take the machine down has one of
+//! its own. A batch whose machine dies goes on with what is left of it on the next machine; the culprit keeps its verdict.
 
 pub mod boot;
 pub mod folder;
 pub mod progress;
 pub mod pulse;
 pub mod verdicts;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use anyhow::Result;
+use harness::{MachineConfig, Server};
+use trace_record::run::{PlanItem, machine_dir};
+
+use self::boot::{End, Finding, Surroundings};
+use self::folder::RunFolder;
+use self::progress::Reporter;
+use crate::interrupt::Interrupt;
+
+/// Where the guest reaches the host's loopback under QEMU's user network.
+const HOST_SEEN_FROM_GUEST: &str = "10.0.2.2";
+
+/// An experiment and where it may run.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What the guest is told.
+    pub item: PlanItem,
+    /// It may take the machine down, so it gets one of its own.
+    pub alone: bool,
+    /// It needs a second network device.
+    pub second_network: bool,
+}
+
+/// What a run needs besides the plan.
+pub struct Job<'a> {
+    /// The machine, without what differs from boot to boot.
+    pub machine: MachineConfig,
+    /// The program that the guest runs: `hx`, or `usertests` with arguments.
+    pub program: &'a str,
+    /// Where everything is written.
+    pub folder: &'a RunFolder,
+    /// The file server.
+    pub server: &'a mut Server,
+    /// Ctrl-C and the like.
+    pub interrupt: &'a Interrupt,
+    /// When the run must end.
+    pub deadline: Option<Instant>,
+    /// Who tells the person.
+    pub reporter: &'a mut Reporter,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct RunReport {
+    /// In the order in which they ended.
+    pub findings: Vec<Finding>,
+    /// What never began.
+    pub left: Vec<PlanItem>,
+    /// Done, interrupted or out of time.
+    pub end: End,
+    /// How many machines it took.
+    pub machines: u32,
+    /// How often BitVisor stopped at "Loading MBR." and was started again.
+    pub mbr_retries: u32,
+    /// How often the file server had to be started again.
+    pub server_restarts: u32,
+}
+
+/// Runs the whole plan.
+///
+/// # Errors
+/// When a machine cannot be set up. What experiments do to machines is in the findings.
+pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
+    let mut batches = batches(plan);
+    let mut report = RunReport {
+        findings: Vec::new(),
+        left: Vec::new(),
+        end: End::Done,
+        machines: 0,
+        mbr_retries: 0,
+        server_restarts: 0,
+    };
+    while let Some(batch) = batches.pop_front() {
+        let number = report.machines;
+        report.machines += 1;
+        let second_network = batch.iter().any(|planned| planned.second_network);
+        let items = batch.iter().map(|planned| planned.item.clone()).collect();
+        let boot = job.boot(number, second_network, items)?;
+        report.findings.extend(boot.findings);
+        report.mbr_retries += boot.mbr_retries;
+        report.server_restarts += boot.server_restarts;
+        match boot.end {
+            End::Done => {}
+            End::Died => {
+                let left = batch
+                    .into_iter()
+                    .filter(|planned| boot.left.contains(&planned.item))
+                    .collect();
+                batches.push_front(left);
+            }
+            End::NeverBegan => {
+                // If the very first machine does not start, no other will.
+                if number == 0 {
+                    report.left = batches
+                        .into_iter()
+                        .flatten()
+                        .map(|planned| planned.item)
+                        .collect();
+                    break;
+                }
+            }
+            End::Interrupted | End::OutOfTime => {
+                report.end = boot.end;
+                report.left = boot.left;
+                report
+                    .left
+                    .extend(batches.into_iter().flatten().map(|planned| planned.item));
+                break;
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl Job<'_> {
+    fn boot(
+        &mut self,
+        number: u32,
+        second_network: bool,
+        plan: Vec<PlanItem>,
+    ) -> Result<boot::BootReport> {
+        let logs = self.folder.create_boot(number)?;
+        let mut config = self.machine.clone();
+        config.second_network |= second_network;
+        config.settings = config
+            .settings
+            .with(
+                "server",
+                &format!("{HOST_SEEN_FROM_GUEST}:{}", self.server.address().port()),
+            )
+            .with("token", self.server.token())
+            .with(
+                "run",
+                &format!("{}/{}", self.folder.id(), machine_dir(number)),
+            )
+            .with("start", self.program);
+        config.logs = logs.clone();
+        let mut around = Surroundings {
+            server: self.server,
+            interrupt: self.interrupt,
+            deadline: self.deadline,
+            reporter: self.reporter,
+        };
+        boot::run(&config, number, &logs, plan, &mut around)
+    }
+}
+
+/// Everything safe in one batch, in the plan's order; then each of the others alone.
+fn batches(plan: Vec<Planned>) -> VecDeque<Vec<Planned>> {
+    let (alone, shared): (Vec<Planned>, Vec<Planned>) =
+        plan.into_iter().partition(|planned| planned.alone);
+    let shared = (!shared.is_empty()).then_some(shared);
+    shared
+        .into_iter()
+        .chain(alone.into_iter().map(|planned| vec![planned]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(id: &str, alone: bool) -> Planned {
+        let item = PlanItem {
+            id: id.into(),
+            file: format!("{id}.rhai"),
+            parameters: std::collections::BTreeMap::new(),
+            seed: 1,
+            time_limit_s: 10,
+        };
+        Planned {
+            item,
+            alone,
+            second_network: false,
+        }
+    }
+
+    #[test]
+    fn the_safe_share_a_machine_and_the_risky_have_their_own() {
+        let plan = vec![
+            planned("a", false),
+            planned("b", true),
+            planned("c", false),
+            planned("d", true),
+        ];
+        let ids: Vec<Vec<String>> = batches(plan)
+            .into_iter()
+            .map(|batch| batch.into_iter().map(|planned| planned.item.id).collect())
+            .collect();
+        assert_eq!(ids, [vec!["a", "c"], vec!["b"], vec!["d"]]);
+        assert!(batches(Vec::new()).is_empty());
+    }
+}
