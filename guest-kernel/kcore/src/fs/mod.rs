@@ -21,8 +21,9 @@
 //! - Paths are bytes, absolute or relative to an inode. Names are cut at 14 bytes, as in xv6.
 //!
 //! # What it promises
-//! - Each call but a long write is one transaction: after a cut at any block write the next
-//!   mount finds the state before it or after it. A call that fails changes nothing.
+//! - Each call is one transaction, but a write that is long (more than about 20 blocks) or leaves a
+//!   gap to fill: after a cut at any block write the next mount finds the state before the call or
+//!   after it. A call that fails changes nothing.
 //! - What a cut leaves without name but not yet freed is reclaimed at mount.
 //! - Memory is allocated at mount only, so no call fails for want of it.
 //! - An image may hold any bytes: mount checks the layout, each use checks what it reads, and a lie
