@@ -28,6 +28,7 @@ pub mod asm;
 pub mod fake;
 pub mod guest;
 pub mod head;
+pub mod plan;
 pub mod random;
 pub mod report;
 mod run;
