@@ -83,7 +83,9 @@ impl Watch {
 fn hypervisor_panic(hypervisor: &Hypervisor, line: &str) -> Option<String> {
     let panic = match hypervisor {
         Hypervisor::None => false,
-        Hypervisor::Labvisor => line.starts_with("labvisor: panic"),
+        Hypervisor::Labvisor => {
+            line.starts_with("labvisor: panic") || line.starts_with("labvisor: cannot start")
+        }
         Hypervisor::BitVisor(_) => line.starts_with("panic: ") || line.starts_with("panic(CPU"),
     };
     panic.then(|| escaped(line))
