@@ -132,6 +132,9 @@ impl<D: BlockDevice> Checker<'_, D> {
             let table = self.read(indirect);
             let entries = (0..INDIRECT_BLOCKS).map(|index| indirect_entry(&table, index));
             all.extend((DIRECT_BLOCKS..).map(Some).zip(entries));
+        } else {
+            // One hole stands for all that the missing table would have named.
+            all.push((Some(DIRECT_BLOCKS), 0));
         }
         all
     }
