@@ -42,7 +42,13 @@ struct Input {
 
 impl Input {
     const fn new() -> Self {
-        Self { bytes: [0; INPUT_SIZE], read: 0, complete: 0, typed: 0, raw: false }
+        Self {
+            bytes: [0; INPUT_SIZE],
+            read: 0,
+            complete: 0,
+            typed: 0,
+            raw: false,
+        }
     }
 
     fn push(&mut self, byte: u8) -> bool {

@@ -11,7 +11,13 @@ struct Ring {
     written: usize,
 }
 
-static RING: SpinLock<Ring> = SpinLock::new("klog", Ring { bytes: [0; SIZE], written: 0 });
+static RING: SpinLock<Ring> = SpinLock::new(
+    "klog",
+    Ring {
+        bytes: [0; SIZE],
+        written: 0,
+    },
+);
 
 impl Ring {
     fn append(&mut self, text: &[u8]) {
@@ -38,7 +44,10 @@ pub fn append_if_free(text: &[u8]) {
 pub fn read(offset: u64, buf: &mut [u8]) -> usize {
     let ring = RING.lock();
     let oldest = ring.written.saturating_sub(SIZE);
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).max(oldest).min(ring.written);
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .max(oldest)
+        .min(ring.written);
     let len = (ring.written - start).min(buf.len());
     for (index, byte) in buf[..len].iter_mut().enumerate() {
         *byte = ring.bytes[(start + index) % SIZE];

@@ -1,7 +1,7 @@
 //! Kernel panic: what happened, where, then the end of the machine.
 
 use crate::arch::trap::{TrapFrame, exception_name};
-use crate::arch::{power, backtrace};
+use crate::arch::{backtrace, power};
 use crate::console::print_panicking;
 use crate::mm::stacks;
 use crate::proc;
@@ -14,13 +14,27 @@ static PANICKING: AtomicBool = AtomicBool::new(false);
 /// An exception in ring 0, or one that is nobody's fault.
 pub fn from_trap(frame: &TrapFrame, address: u64) -> ! {
     let overflow = frame.vector == 8 && stacks::is_guard(address);
-    let what = if overflow { "kernel stack overflow" } else { exception_name(frame.vector) };
+    let what = if overflow {
+        "kernel stack overflow"
+    } else {
+        exception_name(frame.vector)
+    };
     die(
         format_args!(
             "{what}, error {:#x}, address {address:#x}\n  rip {:#x} rsp {:#x} rflags {:#x} cs {:#x}\n  \
              rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi {:#x} rdi {:#x} rbp {:#x}",
-            frame.error_code, frame.rip, frame.rsp, frame.rflags, frame.cs, frame.rax, frame.rbx, frame.rcx, frame.rdx,
-            frame.rsi, frame.rdi, frame.rbp
+            frame.error_code,
+            frame.rip,
+            frame.rsp,
+            frame.rflags,
+            frame.cs,
+            frame.rax,
+            frame.rbx,
+            frame.rcx,
+            frame.rdx,
+            frame.rsi,
+            frame.rdi,
+            frame.rbp
         ),
         Some((frame.rip, frame.rbp)),
     )
@@ -29,7 +43,10 @@ pub fn from_trap(frame: &TrapFrame, address: u64) -> ! {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     match info.location() {
-        Some(place) => die(format_args!("{} ({}:{})", info.message(), place.file(), place.line()), None),
+        Some(place) => die(
+            format_args!("{} ({}:{})", info.message(), place.file(), place.line()),
+            None,
+        ),
         None => die(format_args!("{}", info.message()), None),
     }
 }
@@ -43,10 +60,17 @@ fn die(message: fmt::Arguments<'_>, start: Option<(u64, u64)>) -> ! {
     }
     power::stop_others();
     print_panicking(format_args!("\npanic: {message}\n"));
-    print_panicking(format_args!("  cpu {}, {}\n", crate::arch::cpu::number(), proc::describe_current()));
+    print_panicking(format_args!(
+        "  cpu {}, {}\n",
+        crate::arch::cpu::number(),
+        proc::describe_current()
+    ));
     let mut level = 0;
     backtrace::walk(start, |address| {
-        print_panicking(format_args!("  #{level} {}\n", crate::symbols::Name(address)));
+        print_panicking(format_args!(
+            "  #{level} {}\n",
+            crate::symbols::Name(address)
+        ));
         level += 1;
     });
     print_panicking(format_args!("end of panic\n"));

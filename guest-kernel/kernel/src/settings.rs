@@ -33,5 +33,9 @@ pub fn get() -> &'static Settings {
 /// The value of a key as it was given, for programs; the last one counts.
 pub fn value(key: &str) -> Option<&'static str> {
     let words = TEXT.get()?.split_ascii_whitespace();
-    words.filter_map(|word| word.split_once('=')).filter(|(name, _)| *name == key).map(|(_, value)| value).next_back()
+    words
+        .filter_map(|word| word.split_once('='))
+        .filter(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+        .next_back()
 }

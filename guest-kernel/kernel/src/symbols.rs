@@ -23,12 +23,15 @@ impl fmt::Display for Name {
 }
 
 fn find(address: u64) -> Option<(impl fmt::Display, u64)> {
-    let file = ElfBytes::<LittleEndian>::minimal_parse(memory_map::try_module(MODULE)?.bytes()).ok()?;
+    let file =
+        ElfBytes::<LittleEndian>::minimal_parse(memory_map::try_module(MODULE)?.bytes()).ok()?;
     let (symbols, names) = file.symbol_table().ok()??;
     let symbol = symbols
         .iter()
         .filter(|symbol| symbol.st_symtype() == STT_FUNC)
-        .find(|symbol| (symbol.st_value..symbol.st_value + symbol.st_size.max(1)).contains(&address))?;
+        .find(|symbol| {
+            (symbol.st_value..symbol.st_value + symbol.st_size.max(1)).contains(&address)
+        })?;
     let name = names.get(symbol.st_name as usize).ok()?;
     Some((rustc_demangle::demangle(name), address - symbol.st_value))
 }

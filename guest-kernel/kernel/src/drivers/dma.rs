@@ -19,7 +19,10 @@ pub struct DmaBuffer {
 impl DmaBuffer {
     /// Allocates.
     pub fn new(pages: usize) -> Option<Self> {
-        Some(Self { physical: frames::alloc_contiguous(pages)?, pages })
+        Some(Self {
+            physical: frames::alloc_contiguous(pages)?,
+            pages,
+        })
     }
 
     /// Address for the device.
@@ -65,7 +68,10 @@ impl DmaBuffer {
         // SAFETY: as `as_words`; header and bytes do not overlap.
         unsafe {
             let bytes = self.as_ptr().add(4).cast();
-            (&*self.as_ptr().cast::<AtomicU32>(), core::slice::from_raw_parts(bytes, self.len() - 4))
+            (
+                &*self.as_ptr().cast::<AtomicU32>(),
+                core::slice::from_raw_parts(bytes, self.len() - 4),
+            )
         }
     }
 

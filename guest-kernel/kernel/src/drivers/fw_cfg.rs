@@ -41,7 +41,10 @@ pub fn file(name: &str) -> Option<Vec<u8>> {
         let key = u16::from_be_bytes(read_array());
         let _reserved: [u8; 2] = read_array();
         let entry: [u8; 56] = read_array();
-        let end = entry.iter().position(|&byte| byte == 0).unwrap_or(entry.len());
+        let end = entry
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(entry.len());
         if &entry[..end] == name.as_bytes() {
             let mut content = alloc::vec![0; size.min(MAX_FILE)];
             select(key);

@@ -71,7 +71,10 @@ unsafe impl Sync for Mmio {}
 impl Mmio {
     /// Maps registers, uncached. The mapping stays for ever.
     pub fn map(physical: PhysAddr, len: usize) -> Self {
-        Self { base: crate::mm::map_mmio(physical, len), len }
+        Self {
+            base: crate::mm::map_mmio(physical, len),
+            len,
+        }
     }
 
     /// Bytes in the range.
@@ -85,8 +88,13 @@ impl Mmio {
     }
 
     fn check<T>(&self, offset: usize) -> *mut T {
-        let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
-        assert!(fits && offset % size_of::<T>() == 0, "register {offset:#x} outside the device or unaligned");
+        let fits = offset
+            .checked_add(size_of::<T>())
+            .is_some_and(|end| end <= self.len);
+        assert!(
+            fits && offset % size_of::<T>() == 0,
+            "register {offset:#x} outside the device or unaligned"
+        );
         self.base.wrapping_add(offset).cast()
     }
 

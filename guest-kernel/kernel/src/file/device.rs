@@ -11,14 +11,22 @@ use alloc::sync::Arc;
 /// Opens the device behind an inode.
 pub fn open(major: i16, inode: InodeRef, flags: OpenFlags, ticket: Ticket) -> Result<File, Errno> {
     match major {
-        CONSOLE_MAJOR => Ok(Arc::new(ConsoleFile { inode: Some(inode), flags, _ticket: ticket })),
+        CONSOLE_MAJOR => Ok(Arc::new(ConsoleFile {
+            inode: Some(inode),
+            flags,
+            _ticket: ticket,
+        })),
         _ => Err(Errno::ENXIO),
     }
 }
 
 /// The console without a file system, for a kernel that has none.
 pub fn open_console() -> Result<File, Errno> {
-    Ok(Arc::new(ConsoleFile { inode: None, flags: OpenFlags::RDWR, _ticket: Ticket::new()? }))
+    Ok(Arc::new(ConsoleFile {
+        inode: None,
+        flags: OpenFlags::RDWR,
+        _ticket: Ticket::new()?,
+    }))
 }
 
 struct ConsoleFile {
@@ -45,11 +53,21 @@ impl FileOps for ConsoleFile {
 
     fn stat(&self) -> Result<Stat, Errno> {
         let ino = self.inode.as_ref().map_or(0, |inode| inode.inum().get());
-        Ok(Stat { dev: 1, ino, kind: T_DEVICE, nlink: 1, pad: 0, size: 0 })
+        Ok(Stat {
+            dev: 1,
+            ino,
+            kind: T_DEVICE,
+            nlink: 1,
+            pad: 0,
+            size: 0,
+        })
     }
 
     fn poll(&self) -> Readiness {
-        Readiness { readable: console::has_input(), ..Readiness::ALWAYS }
+        Readiness {
+            readable: console::has_input(),
+            ..Readiness::ALWAYS
+        }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

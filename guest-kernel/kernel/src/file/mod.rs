@@ -31,7 +31,11 @@ pub struct Readiness {
 
 impl Readiness {
     /// Neither direction ever blocks.
-    pub const ALWAYS: Self = Self { readable: true, writable: true, except: false };
+    pub const ALWAYS: Self = Self {
+        readable: true,
+        writable: true,
+        except: false,
+    };
 }
 
 /// What every open file can be asked. Buffers are the kernel's; the system call layer copies.

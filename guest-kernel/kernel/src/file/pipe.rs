@@ -38,12 +38,32 @@ struct Writer {
 /// A new pipe: its reading and its writing end.
 pub fn new() -> Result<(File, File), Errno> {
     let tickets = (Ticket::new()?, Ticket::new()?);
-    let ring = Ring { bytes: [0; PIPE_SIZE], read: 0, written: 0, readers_open: true, writers_open: true };
+    let ring = Ring {
+        bytes: [0; PIPE_SIZE],
+        read: 0,
+        written: 0,
+        readers_open: true,
+        writers_open: true,
+    };
     // Arc has no fallible constructor; ask for the room first.
-    Vec::<u8>::new().try_reserve(2 * size_of::<Pipe>()).map_err(|_| Errno::ENOMEM)?;
-    let pipe = Arc::new(Pipe { ring: SpinLock::new("pipe", ring), changed: WaitQueue::new() });
-    let reader = Arc::new(Reader { pipe: pipe.clone(), _ticket: tickets.0 });
-    Ok((reader, Arc::new(Writer { pipe, _ticket: tickets.1 })))
+    Vec::<u8>::new()
+        .try_reserve(2 * size_of::<Pipe>())
+        .map_err(|_| Errno::ENOMEM)?;
+    let pipe = Arc::new(Pipe {
+        ring: SpinLock::new("pipe", ring),
+        changed: WaitQueue::new(),
+    });
+    let reader = Arc::new(Reader {
+        pipe: pipe.clone(),
+        _ticket: tickets.0,
+    });
+    Ok((
+        reader,
+        Arc::new(Writer {
+            pipe,
+            _ticket: tickets.1,
+        }),
+    ))
 }
 
 impl Ring {
@@ -70,7 +90,14 @@ impl Ring {
     }
 }
 
-const STAT: Stat = Stat { dev: 0, ino: 0, kind: T_PIPE, nlink: 1, pad: 0, size: 0 };
+const STAT: Stat = Stat {
+    dev: 0,
+    ino: 0,
+    kind: T_PIPE,
+    nlink: 1,
+    pad: 0,
+    size: 0,
+};
 
 impl FileOps for Reader {
     fn read(&self, buf: &mut [u8], nonblock: bool) -> Result<usize, Errno> {
@@ -99,7 +126,10 @@ impl FileOps for Reader {
 
     fn poll(&self) -> Readiness {
         let ring = self.pipe.ring.lock();
-        Readiness { readable: ring.len() > 0 || !ring.writers_open, ..Readiness::default() }
+        Readiness {
+            readable: ring.len() > 0 || !ring.writers_open,
+            ..Readiness::default()
+        }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -117,7 +147,11 @@ impl FileOps for Writer {
         let mut ring = self.pipe.ring.lock();
         while done < buf.len() {
             if !ring.readers_open {
-                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
+                return if done > 0 {
+                    Ok(done)
+                } else {
+                    Err(Errno::EPIPE)
+                };
             }
             let len = ring.put(&buf[done..]);
             done += len;
@@ -126,7 +160,11 @@ impl FileOps for Writer {
                 continue;
             }
             if nonblock {
-                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) };
+                return if done > 0 {
+                    Ok(done)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             let waited;
             (ring, waited) = self.pipe.changed.wait(ring);
@@ -141,7 +179,10 @@ impl FileOps for Writer {
 
     fn poll(&self) -> Readiness {
         let ring = self.pipe.ring.lock();
-        Readiness { writable: ring.len() < PIPE_SIZE || !ring.readers_open, ..Readiness::default() }
+        Readiness {
+            writable: ring.len() < PIPE_SIZE || !ring.readers_open,
+            ..Readiness::default()
+        }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

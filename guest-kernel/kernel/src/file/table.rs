@@ -12,12 +12,18 @@ pub struct FileTable {
 impl FileTable {
     /// No descriptor.
     pub const fn new() -> Self {
-        Self { files: [const { None }; NOFILE] }
+        Self {
+            files: [const { None }; NOFILE],
+        }
     }
 
     /// The file behind a descriptor.
     pub fn get(&self, fd: i32) -> Result<File, Errno> {
-        usize::try_from(fd).ok().and_then(|fd| self.files.get(fd)).and_then(Clone::clone).ok_or(Errno::EBADF)
+        usize::try_from(fd)
+            .ok()
+            .and_then(|fd| self.files.get(fd))
+            .and_then(Clone::clone)
+            .ok_or(Errno::EBADF)
     }
 
     /// Gives a file the lowest free descriptor.
@@ -33,12 +39,18 @@ impl FileTable {
 
     /// Frees a descriptor. Drop the file outside the table's lock: closing may sleep.
     pub fn remove(&mut self, fd: i32) -> Result<File, Errno> {
-        usize::try_from(fd).ok().and_then(|fd| self.files.get_mut(fd)).and_then(Option::take).ok_or(Errno::EBADF)
+        usize::try_from(fd)
+            .ok()
+            .and_then(|fd| self.files.get_mut(fd))
+            .and_then(Option::take)
+            .ok_or(Errno::EBADF)
     }
 
     /// All descriptors again, for fork.
     pub fn duplicate(&self) -> Self {
-        Self { files: self.files.clone() }
+        Self {
+            files: self.files.clone(),
+        }
     }
 
     /// Empties the table; drop the result outside its lock.
@@ -62,9 +74,11 @@ pub struct Ticket(());
 impl Ticket {
     /// One more open file, or ENFILE.
     pub fn new() -> Result<Self, Errno> {
-        OPEN.try_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < NFILE).then_some(open + 1))
-            .map(|_| Self(()))
-            .map_err(|_| Errno::ENFILE)
+        OPEN.try_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < NFILE).then_some(open + 1)
+        })
+        .map(|_| Self(()))
+        .map_err(|_| Errno::ENFILE)
     }
 }
 

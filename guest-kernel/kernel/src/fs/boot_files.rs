@@ -23,11 +23,17 @@ pub fn name_of(path: &[u8]) -> Option<&[u8]> {
 }
 
 fn files() -> impl Iterator<Item = (u32, &'static Module)> {
-    memory_map::modules().iter().enumerate().filter(|(_, module)| module.name() != ROOT_IMAGE).map(|(n, module)| (n as u32 + 2, module))
+    memory_map::modules()
+        .iter()
+        .enumerate()
+        .filter(|(_, module)| module.name() != ROOT_IMAGE)
+        .map(|(n, module)| (n as u32 + 2, module))
 }
 
 fn find(name: &[u8]) -> Result<(u32, &'static Module), Errno> {
-    files().find(|(_, module)| module.name().as_bytes() == name).ok_or(Errno::ENOENT)
+    files()
+        .find(|(_, module)| module.name().as_bytes() == name)
+        .ok_or(Errno::ENOENT)
 }
 
 /// Content of the module with this name.
@@ -39,15 +45,27 @@ pub fn content(name: &[u8]) -> Result<&'static [u8], Errno> {
 pub fn open(name: &[u8], flags: OpenFlags) -> Result<crate::file::File, Errno> {
     let is_directory = name.is_empty();
     if flags.writable() || flags.contains(OpenFlags::TRUNC) || flags.contains(OpenFlags::CREATE) {
-        return Err(if is_directory { Errno::EISDIR } else { Errno::EROFS });
+        return Err(if is_directory {
+            Errno::EISDIR
+        } else {
+            Errno::EROFS
+        });
     }
     let ticket = Ticket::new()?;
     let offset = SpinLock::new("boot file", 0);
     if is_directory {
-        return Ok(Arc::new(BootDirectory { offset, _ticket: ticket }));
+        return Ok(Arc::new(BootDirectory {
+            offset,
+            _ticket: ticket,
+        }));
     }
     let (inode, module) = find(name)?;
-    Ok(Arc::new(BootFile { inode, content: module.bytes(), offset, _ticket: ticket }))
+    Ok(Arc::new(BootFile {
+        inode,
+        content: module.bytes(),
+        offset,
+        _ticket: ticket,
+    }))
 }
 
 struct BootFile {
@@ -72,7 +90,14 @@ impl FileOps for BootFile {
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
-        Ok(Stat { dev: DEVICE, ino: self.inode, kind: T_FILE, nlink: 1, pad: 0, size: self.content.len() as u64 })
+        Ok(Stat {
+            dev: DEVICE,
+            ino: self.inode,
+            kind: T_FILE,
+            nlink: 1,
+            pad: 0,
+            size: self.content.len() as u64,
+        })
     }
 
     fn seek(&self, offset: i64) -> Result<i64, Errno> {
@@ -96,14 +121,26 @@ impl FileOps for BootDirectory {
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
-        Ok(Stat { dev: DEVICE, ino: DIRECTORY, kind: T_DIR, nlink: 1, pad: 0, size: 0 })
+        Ok(Stat {
+            dev: DEVICE,
+            ino: DIRECTORY,
+            kind: T_DIR,
+            nlink: 1,
+            pad: 0,
+            size: 0,
+        })
     }
 
     fn readdir(&self, out: &mut [DirEntry]) -> Result<usize, Errno> {
         let mut offset = self.offset.lock();
         let mut filled = 0;
         for ((inode, module), slot) in files().skip(*offset).zip(out) {
-            *slot = DirEntry::new(u64::from(inode), module.bytes().len() as u64, T_FILE, module.name().as_bytes());
+            *slot = DirEntry::new(
+                u64::from(inode),
+                module.bytes().len() as u64,
+                T_FILE,
+                module.name().as_bytes(),
+            );
             filled += 1;
         }
         *offset += filled;

@@ -18,7 +18,12 @@ pub struct InodeFile {
 impl InodeFile {
     /// An open file at offset 0.
     pub fn new(inode: InodeRef, flags: OpenFlags, ticket: Ticket) -> Self {
-        Self { inode, flags, offset: SleepLock::new("file offset", 0), _ticket: ticket }
+        Self {
+            inode,
+            flags,
+            offset: SleepLock::new("file offset", 0),
+            _ticket: ticket,
+        }
     }
 }
 

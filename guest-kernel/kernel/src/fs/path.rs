@@ -120,7 +120,9 @@ fn read_whole(fs: &mut Root, inode: Inum) -> Result<Vec<u8>, Errno> {
         return Err(Errno::EACCES);
     }
     let mut content = Vec::new();
-    content.try_reserve_exact(stat.size as usize).map_err(|_| Errno::ENOMEM)?;
+    content
+        .try_reserve_exact(stat.size as usize)
+        .map_err(|_| Errno::ENOMEM)?;
     content.resize(stat.size as usize, 0);
     let len = fs.read_at(inode, 0, &mut content)?;
     content.truncate(len);

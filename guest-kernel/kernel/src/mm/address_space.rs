@@ -8,8 +8,8 @@ use super::kernel_space::{self, ENTRY_ADDRESS, index};
 use super::layout::{PAGE_SIZE, USER_TOP, page_down, page_up};
 use super::{PhysAddr, commit, raw};
 use crate::arch::paging;
-use abi::Errno;
 use ::x86_64::structures::paging::PageTableFlags as Flags;
+use abi::Errno;
 
 /// Most regions: ELF segments, stack, heap.
 const MAX_REGIONS: usize = 18;
@@ -17,7 +17,9 @@ const MAX_REGIONS: usize = 18;
 const TABLE_PAGES: usize = 12;
 /// Shared and read-only because of it: a write makes a copy.
 const COPY_ON_WRITE: Flags = Flags::BIT_9;
-const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+const TABLE: Flags = Flags::PRESENT
+    .union(Flags::WRITABLE)
+    .union(Flags::USER_ACCESSIBLE);
 const PAGES_PER_TABLE: u64 = 512;
 
 /// What a region allows; reading always.
@@ -103,7 +105,14 @@ impl AddressSpace {
             return Err(Errno::ENOMEM);
         };
         kernel_space::fill_upper_half(root);
-        Ok(Self { root, regions: [None; MAX_REGIONS], heap_start: 0, heap_end: 0, promised: TABLE_PAGES, resident: 0 })
+        Ok(Self {
+            root,
+            regions: [None; MAX_REGIONS],
+            heap_start: 0,
+            heap_end: 0,
+            promised: TABLE_PAGES,
+            resident: 0,
+        })
     }
 
     /// What goes into CR3.
@@ -130,16 +139,34 @@ impl AddressSpace {
     }
 
     /// Adds a region of whole pages.
-    pub fn add_region(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), Errno> {
+    pub fn add_region(
+        &mut self,
+        start: u64,
+        end: u64,
+        protection: Protection,
+    ) -> Result<(), Errno> {
         let (start, end) = (page_down(start), page_up(end));
         if start >= end || end > USER_TOP {
             return Err(Errno::ENOMEM);
         }
-        if self.regions.iter().flatten().any(|other| start < other.end && other.start < end) {
+        if self
+            .regions
+            .iter()
+            .flatten()
+            .any(|other| start < other.end && other.start < end)
+        {
             return Err(Errno::ENOEXEC);
         }
-        let free = self.regions.iter().position(Option::is_none).ok_or(Errno::ENOMEM)?;
-        let region = Region { start, end, protection };
+        let free = self
+            .regions
+            .iter()
+            .position(Option::is_none)
+            .ok_or(Errno::ENOMEM)?;
+        let region = Region {
+            start,
+            end,
+            protection,
+        };
         self.promise(region.promised())?;
         self.regions[free] = Some(region);
         Ok(())
@@ -154,7 +181,10 @@ impl AddressSpace {
     /// Moves the end of the heap; returns the old one. New pages come when touched.
     pub fn sbrk(&mut self, delta: i64) -> Result<u64, Errno> {
         let old = self.heap_end;
-        let new = old.checked_add_signed(delta).filter(|&new| new <= USER_TOP).ok_or(Errno::ENOMEM)?;
+        let new = old
+            .checked_add_signed(delta)
+            .filter(|&new| new <= USER_TOP)
+            .ok_or(Errno::ENOMEM)?;
         if new < self.heap_start {
             return Err(Errno::EINVAL);
         }
@@ -178,20 +208,30 @@ impl AddressSpace {
 
     fn heap_region(&mut self) -> Option<usize> {
         let start = self.heap_start;
-        self.regions.iter().position(|region| region.is_some_and(|region| region.start == start))
+        self.regions
+            .iter()
+            .position(|region| region.is_some_and(|region| region.start == start))
     }
 
     fn resize_heap_region(&mut self, end: u64) -> Result<(), Errno> {
         let slot = self.heap_region();
         let old = slot.and_then(|slot| self.regions[slot]);
         let before = old.as_ref().map_or(0, Region::promised);
-        let after = if end > self.heap_start { promised(self.heap_start, end) } else { 0 };
+        let after = if end > self.heap_start {
+            promised(self.heap_start, end)
+        } else {
+            0
+        };
         if after > before {
             self.promise(after - before)?;
         } else {
             self.unpromise(before - after);
         }
-        let new = (end > self.heap_start).then_some(Region { start: self.heap_start, end, protection: Protection::Write });
+        let new = (end > self.heap_start).then_some(Region {
+            start: self.heap_start,
+            end,
+            protection: Protection::Write,
+        });
         match slot.or_else(|| self.regions.iter().position(Option::is_none)) {
             Some(slot) => self.regions[slot] = new,
             None if new.is_none() => {}
@@ -204,14 +244,20 @@ impl AddressSpace {
     }
 
     fn region_at(&self, address: u64) -> Option<Region> {
-        self.regions.iter().flatten().copied().find(|region| (region.start..region.end).contains(&address))
+        self.regions
+            .iter()
+            .flatten()
+            .copied()
+            .find(|region| (region.start..region.end).contains(&address))
     }
 
     /// Makes the page at an address present for an access, and returns it.
     pub fn fault(&mut self, address: u64, access: Access) -> Result<Frame, FaultError> {
         let region = self.region_at(address).ok_or(FaultError::Unmapped)?;
         match (access, region.protection) {
-            (Access::Write, Protection::Write) | (Access::Execute, Protection::Execute) | (Access::Read, _) => {}
+            (Access::Write, Protection::Write)
+            | (Access::Execute, Protection::Execute)
+            | (Access::Read, _) => {}
             _ => return Err(FaultError::Denied),
         }
         let page = page_down(address);
@@ -227,13 +273,23 @@ impl AddressSpace {
         Ok(frame)
     }
 
-    fn install(&mut self, page: u64, frame: Frame, protection: Protection) -> Result<Frame, FaultError> {
+    fn install(
+        &mut self,
+        page: u64,
+        frame: Frame,
+        protection: Protection,
+    ) -> Result<Frame, FaultError> {
         let flags = match protection {
             Protection::Read => Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE,
-            Protection::Write => Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | Flags::WRITABLE,
+            Protection::Write => {
+                Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | Flags::WRITABLE
+            }
             Protection::Execute => Flags::PRESENT | Flags::USER_ACCESSIBLE,
         };
-        if self.set_entry(page, frame.address().as_u64() | flags.bits()).is_none() {
+        if self
+            .set_entry(page, frame.address().as_u64() | flags.bits())
+            .is_none()
+        {
             frames::free(frame);
             return Err(FaultError::OutOfMemory);
         }
@@ -284,7 +340,8 @@ impl AddressSpace {
 
     /// The raw entry that translates a user address; 0 if there is none.
     pub fn entry(&self, address: u64) -> u64 {
-        self.table(address).map_or(0, |table| raw::entry(table, index(address, 0)))
+        self.table(address)
+            .map_or(0, |table| raw::entry(table, index(address, 0)))
     }
 
     /// Sets an entry, making tables on the way. None if there is no memory for one.
@@ -297,7 +354,11 @@ impl AddressSpace {
                 frames::from_entry(present & ENTRY_ADDRESS)?
             } else {
                 let next = frames::alloc()?;
-                raw::set_entry(table, index(address, level), next.address().as_u64() | TABLE.bits());
+                raw::set_entry(
+                    table,
+                    index(address, level),
+                    next.address().as_u64() | TABLE.bits(),
+                );
                 next
             };
         }
@@ -308,7 +369,9 @@ impl AddressSpace {
     /// Sets a raw entry inside probe's window. What it points to is not counted: neither fork nor
     /// the end of the address space copies or frees it.
     pub fn map_raw(&mut self, address: u64, entry: u64) -> Result<(), Errno> {
-        let window = abi::probe::WINDOW_BASE..abi::probe::WINDOW_BASE + (abi::probe::WINDOW_PAGES + abi::probe::WINDOW_EXTRA) * PAGE_SIZE;
+        let window = abi::probe::WINDOW_BASE
+            ..abi::probe::WINDOW_BASE
+                + (abi::probe::WINDOW_PAGES + abi::probe::WINDOW_EXTRA) * PAGE_SIZE;
         if !window.contains(&address) {
             return Err(Errno::EINVAL);
         }
@@ -325,7 +388,10 @@ impl AddressSpace {
         child.heap_start = self.heap_start;
         child.heap_end = self.heap_end;
         let regions = self.regions;
-        let shared = regions.iter().flatten().try_for_each(|region| self.share_region(&mut child, region));
+        let shared = regions
+            .iter()
+            .flatten()
+            .try_for_each(|region| self.share_region(&mut child, region));
         // The parent's pages became read-only.
         paging::flush_user();
         shared.map(|()| child)
@@ -340,7 +406,8 @@ impl AddressSpace {
             };
             let mut entry = raw::entry(table, index(page, 0));
             if entry & Flags::PRESENT.bits() != 0 {
-                let frame = frames::from_entry(entry & ENTRY_ADDRESS).expect("a region holds counted pages");
+                let frame = frames::from_entry(entry & ENTRY_ADDRESS)
+                    .expect("a region holds counted pages");
                 if entry & Flags::WRITABLE.bits() != 0 {
                     entry = (entry & !Flags::WRITABLE.bits()) | COPY_ON_WRITE.bits();
                     raw::set_entry(table, index(page, 0), entry);
@@ -356,7 +423,10 @@ impl AddressSpace {
 
     /// Whether a whole range may be accessed.
     pub fn check(&self, address: u64, len: usize, access: Access) -> Result<(), Errno> {
-        let end = address.checked_add(len as u64).filter(|&end| end <= USER_TOP).ok_or(Errno::EFAULT)?;
+        let end = address
+            .checked_add(len as u64)
+            .filter(|&end| end <= USER_TOP)
+            .ok_or(Errno::EFAULT)?;
         let mut at = address;
         while at < end {
             let region = self.region_at(at).ok_or(Errno::EFAULT)?;
@@ -408,7 +478,10 @@ impl AddressSpace {
     pub fn copy_in_str(&mut self, address: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
         let mut done = 0;
         while done < bytes.len() {
-            let (at, len) = piece(address.checked_add(done as u64).ok_or(Errno::EFAULT)?, bytes.len() - done);
+            let (at, len) = piece(
+                address.checked_add(done as u64).ok_or(Errno::EFAULT)?,
+                bytes.len() - done,
+            );
             let frame = self.fault(address + done as u64, Access::Read)?;
             let part = &mut bytes[done..done + len];
             raw::read(frame, at, part);

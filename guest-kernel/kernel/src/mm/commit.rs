@@ -13,7 +13,9 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 pub fn reserve(pages: usize) -> bool {
     COMMITTED
         .try_update(Ordering::Relaxed, Ordering::Relaxed, |committed| {
-            committed.checked_add(pages).filter(|&sum| sum <= LIMIT.load(Ordering::Relaxed))
+            committed
+                .checked_add(pages)
+                .filter(|&sum| sum <= LIMIT.load(Ordering::Relaxed))
         })
         .is_ok()
 }

@@ -28,8 +28,14 @@ struct Frames {
     hint: usize,
 }
 
-static FRAMES: SpinLock<Frames> =
-    SpinLock::new("frames", Frames { free: &mut [], references: &mut [], hint: 0 });
+static FRAMES: SpinLock<Frames> = SpinLock::new(
+    "frames",
+    Frames {
+        free: &mut [],
+        references: &mut [],
+        hint: 0,
+    },
+);
 static FREE: AtomicUsize = AtomicUsize::new(0);
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
@@ -43,7 +49,11 @@ pub fn init() {
     let tables_at = (free.as_ptr() as u64) - super::layout::DIRECT_MAP;
     let tables_end = (references.as_ptr_range().end as u64) - super::layout::DIRECT_MAP;
     let mut frames = FRAMES.lock();
-    *frames = Frames { free, references, hint: 0 };
+    *frames = Frames {
+        free,
+        references,
+        hint: 0,
+    };
     for (start, end) in memory_map::usable() {
         for page in start / PAGE_SIZE..end / PAGE_SIZE {
             frames.set_free(page as usize, true);
@@ -55,7 +65,11 @@ pub fn init() {
             frames.set_free(page as usize, false);
         }
     }
-    let count = frames.free.iter().map(|word| word.count_ones() as usize).sum();
+    let count = frames
+        .free
+        .iter()
+        .map(|word| word.count_ones() as usize)
+        .sum();
     FREE.store(count, Ordering::Relaxed);
     TOTAL.store(count, Ordering::Relaxed);
 }
@@ -71,7 +85,9 @@ impl Frames {
     }
 
     fn is_free(&self, page: usize) -> bool {
-        self.free.get(page / 64).is_some_and(|word| word & (1 << (page % 64)) != 0)
+        self.free
+            .get(page / 64)
+            .is_some_and(|word| word & (1 << (page % 64)) != 0)
     }
 
     fn take(&mut self, page: usize) {
@@ -81,7 +97,9 @@ impl Frames {
 
     fn find(&self) -> Option<usize> {
         let (before, after) = self.free.split_at(self.hint.min(self.free.len()));
-        let found = |(index, word): (usize, &u64)| (*word != 0).then(|| index * 64 + word.trailing_zeros() as usize);
+        let found = |(index, word): (usize, &u64)| {
+            (*word != 0).then(|| index * 64 + word.trailing_zeros() as usize)
+        };
         after
             .iter()
             .enumerate()
@@ -139,7 +157,11 @@ pub fn alloc() -> Option<Frame> {
 pub fn share(frame: Frame) {
     let mut frames = FRAMES.lock();
     let count = &mut frames.references[frame.0 as usize];
-    assert!(*count > 0 && *count < u16::MAX, "sharing page {:#x}", frame.0);
+    assert!(
+        *count > 0 && *count < u16::MAX,
+        "sharing page {:#x}",
+        frame.0
+    );
     *count += 1;
 }
 
@@ -162,7 +184,9 @@ pub fn alloc_contiguous(pages: usize) -> Option<PhysAddr> {
     }
     let first = {
         let mut frames = FRAMES.lock();
-        let found = frames.find_run(pages).filter(|first| ((first + pages) as u64) * PAGE_SIZE <= 1 << 32);
+        let found = frames
+            .find_run(pages)
+            .filter(|first| ((first + pages) as u64) * PAGE_SIZE <= 1 << 32);
         let Some(first) = found else {
             FAILED.fetch_add(1, Ordering::Relaxed);
             super::commit::release(pages);
@@ -192,7 +216,12 @@ pub fn free_contiguous(start: PhysAddr, pages: usize) {
 /// The frame behind a page-table entry that this kernel wrote: counted memory, or None.
 pub fn from_entry(address: u64) -> Option<Frame> {
     let page = address / PAGE_SIZE;
-    FRAMES.lock().references.get(page as usize).is_some_and(|&count| count > 0).then_some(Frame(page))
+    FRAMES
+        .lock()
+        .references
+        .get(page as usize)
+        .is_some_and(|&count| count > 0)
+        .then_some(Frame(page))
 }
 
 /// Free pages.

@@ -6,7 +6,10 @@
 //! map shows the image's text and constants read-only.
 
 use super::frames::{self, Frame};
-use super::layout::{DEVICES, DEVICES_END, DIRECT_MAP, KERNEL_BASE, LOW_MEMORY_END, PAGE_SIZE, STACKS, page_down, page_up};
+use super::layout::{
+    DEVICES, DEVICES_END, DIRECT_MAP, KERNEL_BASE, LOW_MEMORY_END, PAGE_SIZE, STACKS, page_down,
+    page_up,
+};
 use super::{memory_map, raw};
 use crate::arch::paging;
 use crate::sync::SpinLock;
@@ -23,7 +26,10 @@ static ROOT: Once<Frame> = Once::new();
 static NEXT_DEVICE: SpinLock<u64> = SpinLock::new("kernel space", DEVICES);
 
 /// Read and write.
-pub const DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
+pub const DATA: Flags = Flags::PRESENT
+    .union(Flags::WRITABLE)
+    .union(Flags::NO_EXECUTE)
+    .union(Flags::GLOBAL);
 const READ_ONLY: Flags = Flags::PRESENT.union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
 const TEXT: Flags = Flags::PRESENT.union(Flags::GLOBAL);
 const UNCACHED: Flags = DATA.union(Flags::NO_CACHE).union(Flags::WRITE_THROUGH);
@@ -36,7 +42,8 @@ pub fn init() {
     }
     let image = raw::image();
     let map = |base: u64, (start, end): (u64, u64), flags| {
-        map_range(root, base + start, start, end - start, flags).expect("memory for the kernel's tables");
+        map_range(root, base + start, start, end - start, flags)
+            .expect("memory for the kernel's tables");
     };
     map(KERNEL_BASE, image.text, TEXT);
     map(KERNEL_BASE, image.rodata, READ_ONLY);
@@ -46,10 +53,21 @@ pub fn init() {
     map(DIRECT_MAP, (image.text.0, image.rodata.1), READ_ONLY);
     map(DIRECT_MAP, (image.rodata.1, page_up(image.end)), DATA);
     for (start, end) in memory_map::usable() {
-        map(DIRECT_MAP, (start.max(page_up(image.end)), end.max(page_up(image.end))), DATA);
+        map(
+            DIRECT_MAP,
+            (start.max(page_up(image.end)), end.max(page_up(image.end))),
+            DATA,
+        );
     }
     for module in memory_map::modules() {
-        map(DIRECT_MAP, (page_down(module.start).max(LOW_MEMORY_END), page_up(module.end)), DATA);
+        map(
+            DIRECT_MAP,
+            (
+                page_down(module.start).max(LOW_MEMORY_END),
+                page_up(module.end),
+            ),
+            DATA,
+        );
     }
     paging::load_root(root.address());
 }
@@ -75,11 +93,18 @@ pub(super) fn index(address: u64, level: u32) -> usize {
 fn next_table(table: Frame, index: usize) -> Option<Frame> {
     let entry = raw::entry(table, index);
     if entry & Flags::PRESENT.bits() != 0 {
-        assert!(entry & Flags::HUGE_PAGE.bits() == 0, "a table inside a large page");
+        assert!(
+            entry & Flags::HUGE_PAGE.bits() == 0,
+            "a table inside a large page"
+        );
         return frames::from_entry(entry & ENTRY_ADDRESS);
     }
     let next = frames::alloc()?;
-    raw::set_entry(table, index, next.address().as_u64() | (Flags::PRESENT | Flags::WRITABLE).bits());
+    raw::set_entry(
+        table,
+        index,
+        next.address().as_u64() | (Flags::PRESENT | Flags::WRITABLE).bits(),
+    );
     Some(next)
 }
 
@@ -95,8 +120,16 @@ fn map_range(root: Frame, virt: u64, phys: u64, len: u64, flags: Flags) -> Optio
             offset = (offset + LARGE_PAGE) - (at % LARGE_PAGE);
             continue;
         }
-        if entry == 0 && at % LARGE_PAGE == 0 && from % LARGE_PAGE == 0 && len - offset >= LARGE_PAGE {
-            raw::set_entry(directory, index(at, 1), from | (flags | Flags::HUGE_PAGE).bits());
+        if entry == 0
+            && at % LARGE_PAGE == 0
+            && from % LARGE_PAGE == 0
+            && len - offset >= LARGE_PAGE
+        {
+            raw::set_entry(
+                directory,
+                index(at, 1),
+                from | (flags | Flags::HUGE_PAGE).bits(),
+            );
             offset += LARGE_PAGE;
             continue;
         }
@@ -112,7 +145,13 @@ fn map_range(root: Frame, virt: u64, phys: u64, len: u64, flags: Flags) -> Optio
 /// Maps a frame of RAM for kernel data at an address above [`STACKS`].
 pub(super) fn map_stack_page(virt: u64, frame: Frame) -> Option<()> {
     let _guard = NEXT_DEVICE.lock();
-    map_range(*ROOT.get()?, virt, frame.address().as_u64(), PAGE_SIZE, DATA)
+    map_range(
+        *ROOT.get()?,
+        virt,
+        frame.address().as_u64(),
+        PAGE_SIZE,
+        DATA,
+    )
 }
 
 /// Maps physical memory at a new address; an unmapped page stays between two mappings.
@@ -153,7 +192,13 @@ pub fn map_frames(pages: &[(Frame, Flags)]) -> Option<u64> {
         return None;
     }
     for (page, (frame, flags)) in (at..).step_by(PAGE_SIZE as usize).zip(pages) {
-        map_range(*ROOT.get()?, page, frame.address().as_u64(), PAGE_SIZE, *flags)?;
+        map_range(
+            *ROOT.get()?,
+            page,
+            frame.address().as_u64(),
+            PAGE_SIZE,
+            *flags,
+        )?;
     }
     *next = at + len + PAGE_SIZE;
     Some(at)
@@ -177,6 +222,11 @@ pub fn lookup(virt: u64) -> Option<u64> {
 
 /// Whether all of a kernel range is mapped.
 pub fn is_mapped(virt: u64, len: u64) -> bool {
-    let Some(last) = virt.checked_add(len.max(1) - 1) else { return false };
-    virt >> 63 == 1 && (page_down(virt)..=last).step_by(PAGE_SIZE as usize).all(|page| lookup(page).is_some())
+    let Some(last) = virt.checked_add(len.max(1) - 1) else {
+        return false;
+    };
+    virt >> 63 == 1
+        && (page_down(virt)..=last)
+            .step_by(PAGE_SIZE as usize)
+            .all(|page| lookup(page).is_some())
 }

@@ -33,7 +33,10 @@ pub struct Text {
 }
 
 impl Text {
-    const EMPTY: Self = Self { bytes: [0; MAX_TEXT], len: 0 };
+    const EMPTY: Self = Self {
+        bytes: [0; MAX_TEXT],
+        len: 0,
+    };
 
     fn new(text: &str) -> Self {
         let mut copy = Self::EMPTY;
@@ -65,7 +68,12 @@ pub struct Module {
 impl Module {
     /// First word of its command line.
     pub fn name(&self) -> &str {
-        let word = self.text.as_str().split_ascii_whitespace().next().unwrap_or("");
+        let word = self
+            .text
+            .as_str()
+            .split_ascii_whitespace()
+            .next()
+            .unwrap_or("");
         word.rsplit('/').next().unwrap_or(word)
     }
 
@@ -99,13 +107,25 @@ pub fn init(info: &BootInformation<'_>, address: u64) {
     let mut copy = BootInfo {
         ranges: [Range::default(); MAX_RANGES],
         range_count: 0,
-        modules: [Module { start: 0, end: 0, text: Text::EMPTY }; MAX_MODULES],
+        modules: [Module {
+            start: 0,
+            end: 0,
+            text: Text::EMPTY,
+        }; MAX_MODULES],
         module_count: 0,
         command_line: Text::EMPTY,
-        own: Range { start: address, end: address + info.total_size() as u64, kind: 0 },
+        own: Range {
+            start: address,
+            end: address + info.total_size() as u64,
+            kind: 0,
+        },
         acpi_root: None,
     };
-    for area in info.memory_map_tag().iter().flat_map(|tag| tag.memory_areas()) {
+    for area in info
+        .memory_map_tag()
+        .iter()
+        .flat_map(|tag| tag.memory_areas())
+    {
         if copy.range_count == MAX_RANGES {
             break; // memory beyond stays unused, which is safe
         }
@@ -117,7 +137,11 @@ pub fn init(info: &BootInformation<'_>, address: u64) {
             MemoryAreaType::Defective => 5,
             MemoryAreaType::Custom(number) => number,
         };
-        copy.ranges[copy.range_count] = Range { start: area.start_address(), end: area.end_address(), kind };
+        copy.ranges[copy.range_count] = Range {
+            start: area.start_address(),
+            end: area.end_address(),
+            kind,
+        };
         copy.range_count += 1;
     }
     for module in info.module_tags() {
@@ -138,7 +162,10 @@ pub fn init(info: &BootInformation<'_>, address: u64) {
     copy.acpi_root = info
         .rsdp_v2_tag()
         .map(|tag| (tag.xsdt_address() as u64, true))
-        .or_else(|| info.rsdp_v1_tag().map(|tag| (tag.rsdt_address() as u64, false)));
+        .or_else(|| {
+            info.rsdp_v1_tag()
+                .map(|tag| (tag.rsdt_address() as u64, false))
+        });
     BOOT_INFO.call_once(|| copy);
 }
 
@@ -155,11 +182,14 @@ pub fn ranges() -> &'static [Range] {
 
 /// Usable ranges, shrunk to whole pages, without low memory.
 pub fn usable() -> impl Iterator<Item = (u64, u64)> {
-    ranges().iter().filter(|range| range.kind == 1).filter_map(|range| {
-        let start = super::layout::page_up(range.start.max(super::layout::LOW_MEMORY_END));
-        let end = range.end & !(PAGE_SIZE - 1);
-        (start < end).then_some((start, end))
-    })
+    ranges()
+        .iter()
+        .filter(|range| range.kind == 1)
+        .filter_map(|range| {
+            let start = super::layout::page_up(range.start.max(super::layout::LOW_MEMORY_END));
+            let end = range.end & !(PAGE_SIZE - 1);
+            (start < end).then_some((start, end))
+        })
 }
 
 /// All modules.
@@ -171,7 +201,9 @@ pub fn modules() -> &'static [Module] {
 /// The module with this name, also before `init` (for panics).
 pub fn try_module(name: &str) -> Option<&'static Module> {
     let info = BOOT_INFO.get()?;
-    info.modules[..info.module_count].iter().find(|module| module.name() == name)
+    info.modules[..info.module_count]
+        .iter()
+        .find(|module| module.name() == name)
 }
 
 /// The module with this name.

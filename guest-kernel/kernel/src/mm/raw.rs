@@ -42,9 +42,18 @@ pub struct Image {
 pub fn image() -> Image {
     let physical = |symbol: *const u8| symbol as u64 - KERNEL_BASE;
     Image {
-        text: (physical(&raw const __text_start), physical(&raw const __text_end)),
-        rodata: (physical(&raw const __rodata_start), physical(&raw const __rodata_end)),
-        data: (physical(&raw const __data_start), physical(&raw const __kernel_end)),
+        text: (
+            physical(&raw const __text_start),
+            physical(&raw const __text_end),
+        ),
+        rodata: (
+            physical(&raw const __rodata_start),
+            physical(&raw const __rodata_end),
+        ),
+        data: (
+            physical(&raw const __data_start),
+            physical(&raw const __kernel_end),
+        ),
         end: physical(&raw const __kernel_end),
     }
 }
@@ -73,16 +82,30 @@ pub fn copy(from: Frame, to: Frame) {
 
 /// Copies bytes into a frame.
 pub fn write(frame: Frame, offset: usize, bytes: &[u8]) {
-    assert!(offset + bytes.len() <= PAGE_SIZE as usize, "write beyond a frame");
+    assert!(
+        offset + bytes.len() <= PAGE_SIZE as usize,
+        "write beyond a frame"
+    );
     // SAFETY: module head; within the frame (asserted); `bytes` is a Rust object, so not in the frame.
-    unsafe { pointer(frame).add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    unsafe {
+        pointer(frame)
+            .add(offset)
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+    };
 }
 
 /// Copies bytes out of a frame.
 pub fn read(frame: Frame, offset: usize, bytes: &mut [u8]) {
-    assert!(offset + bytes.len() <= PAGE_SIZE as usize, "read beyond a frame");
+    assert!(
+        offset + bytes.len() <= PAGE_SIZE as usize,
+        "read beyond a frame"
+    );
     // SAFETY: as `write`.
-    unsafe { pointer(frame).add(offset).copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+    unsafe {
+        pointer(frame)
+            .add(offset)
+            .copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len())
+    };
 }
 
 /// An entry of a page table: the CPU reads it too, hence atomic.
@@ -150,14 +173,21 @@ pub(super) fn frame_tables(words: usize, pages: usize) -> (&'static mut [u64], &
     let mut start = LOW_MEMORY_END;
     loop {
         let end = start + bytes;
-        let fits = memory_map::usable().any(|(first, last)| first <= start && end <= last.min(1 << 32));
-        let clash = memory_map::taken().filter(|&(first, last)| start < last && first < end).map(|(_, last)| last).max();
+        let fits =
+            memory_map::usable().any(|(first, last)| first <= start && end <= last.min(1 << 32));
+        let clash = memory_map::taken()
+            .filter(|&(first, last)| start < last && first < end)
+            .map(|(_, last)| last)
+            .max();
         match clash {
             None if fits => break,
             Some(last) => start = page_up(last),
             None => {
                 // Not inside any usable range: go to the start of the next one.
-                let next = memory_map::usable().map(|(first, _)| first).filter(|&first| first > start).min();
+                let next = memory_map::usable()
+                    .map(|(first, _)| first)
+                    .filter(|&first| first > start)
+                    .min();
                 start = next.expect("no memory for the frame tables");
             }
         }

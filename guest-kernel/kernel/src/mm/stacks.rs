@@ -33,12 +33,14 @@ pub fn init() {
     for slot in 0..NPROC as u64 {
         for page in 1..=STACK_PAGES {
             let frame = frames::alloc().expect("memory for kernel stacks");
-            kernel_space::map_stack_page(STACKS + slot * STRIDE + page * PAGE_SIZE, frame).expect("memory for kernel stacks");
+            kernel_space::map_stack_page(STACKS + slot * STRIDE + page * PAGE_SIZE, frame)
+                .expect("memory for kernel stacks");
         }
     }
 }
 
 /// Whether an address lies in a guard page: a stack ran over.
 pub fn is_guard(address: u64) -> bool {
-    (STACKS..STACKS + NPROC as u64 * STRIDE).contains(&address) && (address - STACKS) % STRIDE < PAGE_SIZE
+    (STACKS..STACKS + NPROC as u64 * STRIDE).contains(&address)
+        && (address - STACKS) % STRIDE < PAGE_SIZE
 }

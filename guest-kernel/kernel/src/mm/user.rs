@@ -11,7 +11,11 @@ use alloc::vec::Vec;
 
 /// Runs with the calling process's address space.
 pub fn with_space<T>(run: impl FnOnce(&mut AddressSpace) -> Result<T, Errno>) -> Result<T, Errno> {
-    current().space.lock().as_mut().map_or(Err(Errno::EFAULT), run)
+    current()
+        .space
+        .lock()
+        .as_mut()
+        .map_or(Err(Errno::EFAULT), run)
 }
 
 /// Copies bytes from user memory.

@@ -35,7 +35,11 @@ pub fn exec(path: &[u8], arguments: &[Vec<u8>]) -> Result<TrapFrame, Errno> {
 }
 
 /// Image, guard page, stack, heap: xv6's order.
-fn build(content: &[u8], plan: &Plan, arguments: &[Vec<u8>]) -> Result<(AddressSpace, TrapFrame), Errno> {
+fn build(
+    content: &[u8],
+    plan: &Plan,
+    arguments: &[Vec<u8>],
+) -> Result<(AddressSpace, TrapFrame), Errno> {
     let mut space = AddressSpace::new()?;
     for segment in &plan.segments {
         let protection = match segment.access {
@@ -45,7 +49,9 @@ fn build(content: &[u8], plan: &Plan, arguments: &[Vec<u8>]) -> Result<(AddressS
         };
         space.add_region(segment.address, segment.end(), protection)?;
         let start = segment.file_offset as usize;
-        let bytes = content.get(start..start + segment.file_size as usize).ok_or(Errno::ENOEXEC)?;
+        let bytes = content
+            .get(start..start + segment.file_size as usize)
+            .ok_or(Errno::ENOEXEC)?;
         space.load(segment.address, bytes)?;
     }
     let stack_bottom = plan.image_end() + PAGE_SIZE;

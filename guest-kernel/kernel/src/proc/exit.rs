@@ -1,7 +1,7 @@
 //! exit, wait, and dying by kill.
 
-use super::table::{self, PARENTS, Pid, Process, RunState};
 use super::sched;
+use super::table::{self, PARENTS, Pid, Process, RunState};
 use crate::arch::paging;
 use crate::mm::kernel_space;
 use crate::sync::Interrupted;
@@ -30,7 +30,10 @@ pub fn exit_if_killed() {
 pub(super) fn drop_resources(process: &Process) {
     let files = process.files.lock().take_all();
     drop(files); // outside the lock: closing may sleep
-    let directory = core::mem::replace(&mut *process.directory.lock(), crate::fs::WorkingDirectory::root());
+    let directory = core::mem::replace(
+        &mut *process.directory.lock(),
+        crate::fs::WorkingDirectory::root(),
+    );
     drop(directory);
     {
         let _irq = crate::arch::cpu::IrqGuard::new();
@@ -44,7 +47,10 @@ pub(super) fn drop_resources(process: &Process) {
 pub(super) fn drop_unborn(child: &Process) {
     let files = child.files.lock().take_all();
     drop(files);
-    let directory = core::mem::replace(&mut *child.directory.lock(), crate::fs::WorkingDirectory::root());
+    let directory = core::mem::replace(
+        &mut *child.directory.lock(),
+        crate::fs::WorkingDirectory::root(),
+    );
     drop(directory);
     let space = child.space.lock().take();
     drop(space);
@@ -55,14 +61,20 @@ pub(super) fn drop_unborn(child: &Process) {
 pub fn exit(status: i32) -> ! {
     let process = table::current();
     let slot = process.slot();
-    assert!(slot != INIT.load(Ordering::Relaxed), "init exited with status {status}");
+    assert!(
+        slot != INIT.load(Ordering::Relaxed),
+        "init exited with status {status}"
+    );
     drop_resources(process);
 
     let mut parents = PARENTS.lock();
     // Orphans go to init, which may have to wait for one at once.
     let init = INIT.load(Ordering::Relaxed);
     let mut orphans = false;
-    for parent in parents.iter_mut().filter(|parent| **parent == Some(slot as u16)) {
+    for parent in parents
+        .iter_mut()
+        .filter(|parent| **parent == Some(slot as u16))
+    {
         *parent = (init != usize::MAX).then_some(init as u16);
         orphans = true;
     }
@@ -87,7 +99,11 @@ pub fn wait() -> Result<(Pid, i32), Errno> {
     let mut parents = PARENTS.lock();
     loop {
         let mut children = 0;
-        for (child_slot, _) in parents.iter().enumerate().filter(|(_, parent)| **parent == Some(slot)) {
+        for (child_slot, _) in parents
+            .iter()
+            .enumerate()
+            .filter(|(_, parent)| **parent == Some(slot))
+        {
             children += 1;
             let child = table::get(child_slot);
             let mut state = child.state.lock();

@@ -8,7 +8,11 @@ use crate::mm::address_space::{Access, FaultError};
 pub fn user_exception(frame: &mut TrapFrame, address: u64) {
     let process = table::current();
     if frame.vector != PAGE_FAULT {
-        kill(process, frame, format_args!("{}", exception_name(frame.vector)));
+        kill(
+            process,
+            frame,
+            format_args!("{}", exception_name(frame.vector)),
+        );
         return;
     }
     let access = if frame.error_code & PF_WRITE != 0 {
@@ -29,9 +33,21 @@ pub fn user_exception(frame: &mut TrapFrame, address: u64) {
     };
     match result {
         Ok(_) => {}
-        Err(FaultError::OutOfMemory) => kill(process, frame, format_args!("out of memory {verb} {address:#x}")),
-        Err(FaultError::Denied) => kill(process, frame, format_args!("{verb} {address:#x} is not allowed")),
-        Err(FaultError::Unmapped) => kill(process, frame, format_args!("{verb} {address:#x}: nothing is there")),
+        Err(FaultError::OutOfMemory) => kill(
+            process,
+            frame,
+            format_args!("out of memory {verb} {address:#x}"),
+        ),
+        Err(FaultError::Denied) => kill(
+            process,
+            frame,
+            format_args!("{verb} {address:#x} is not allowed"),
+        ),
+        Err(FaultError::Unmapped) => kill(
+            process,
+            frame,
+            format_args!("{verb} {address:#x}: nothing is there"),
+        ),
     }
 }
 
@@ -41,5 +57,10 @@ fn kill(process: &Process, frame: &TrapFrame, why: core::fmt::Arguments<'_>) {
         state.killed = true;
         (state.pid, state.name)
     };
-    crate::println!("{name} (pid {pid}) killed: {why} (rip {:#x} rsp {:#x} error {:#x})", frame.rip, frame.rsp, frame.error_code);
+    crate::println!(
+        "{name} (pid {pid}) killed: {why} (rip {:#x} rsp {:#x} error {:#x})",
+        frame.rip,
+        frame.rsp,
+        frame.error_code
+    );
 }

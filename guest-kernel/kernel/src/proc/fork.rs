@@ -15,7 +15,11 @@ pub fn fork(frame: &TrapFrame) -> Result<Pid, Errno> {
         exit::drop_unborn(child);
         return Err(error);
     }
-    switch::prepare_process(&child.context, child.stack(), &TrapFrame { rax: 0, ..*frame });
+    switch::prepare_process(
+        &child.context,
+        child.stack(),
+        &TrapFrame { rax: 0, ..*frame },
+    );
     PARENTS.lock()[child.slot()] = Some(parent.slot() as u16);
     let mut state = child.state.lock();
     let pid = state.pid;
@@ -24,7 +28,11 @@ pub fn fork(frame: &TrapFrame) -> Result<Pid, Errno> {
 }
 
 fn copy(parent: &table::Process, child: &table::Process) -> Result<(), Errno> {
-    let space = parent.space.lock().as_mut().map_or(Err(Errno::EINVAL), |space| space.fork())?;
+    let space = parent
+        .space
+        .lock()
+        .as_mut()
+        .map_or(Err(Errno::EINVAL), |space| space.fork())?;
     *child.space.lock() = Some(space);
     let files = parent.files.lock().duplicate();
     *child.files.lock() = files;

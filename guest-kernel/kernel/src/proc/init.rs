@@ -15,13 +15,18 @@ pub fn start() {
 fn become_init() {
     exit::set_init();
     let arguments = [Vec::from(b"init")];
-    let frame = PATHS.iter().find_map(|path| match exec::exec(path, &arguments) {
-        Ok(frame) => Some(frame),
-        Err(error) => {
-            crate::println!("init: {}: {error}", core::str::from_utf8(path).unwrap_or("?"));
-            None
-        }
-    });
+    let frame = PATHS
+        .iter()
+        .find_map(|path| match exec::exec(path, &arguments) {
+            Ok(frame) => Some(frame),
+            Err(error) => {
+                crate::println!(
+                    "init: {}: {error}",
+                    core::str::from_utf8(path).unwrap_or("?")
+                );
+                None
+            }
+        });
     let frame = frame.expect("a program /init to start with");
     table::current().state.lock().kernel = false;
     entry::leave_for_user(&frame)

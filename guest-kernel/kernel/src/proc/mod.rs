@@ -21,9 +21,18 @@ pub fn current_pid() -> Pid {
     table::try_current().map_or(Pid(0), Process::pid)
 }
 
+/// Id of the process that runs here, without its lock: for the trace, which is written under it.
+pub fn trace_pid() -> u16 {
+    crate::arch::cpu::this()
+        .pid
+        .load(core::sync::atomic::Ordering::Relaxed) as u16
+}
+
 /// Name of the process that runs here.
 pub fn current_name() -> table::Name {
-    table::try_current().map_or(table::Name::new(b"boot"), |process| process.state.lock().name)
+    table::try_current().map_or(table::Name::new(b"boot"), |process| {
+        process.state.lock().name
+    })
 }
 
 /// Whether the process that runs here was killed and should unwind.
@@ -35,7 +44,11 @@ pub fn is_killed() -> bool {
 pub fn info(process: &Process) -> Option<abi::info::ProcessInfo> {
     let parent = table::PARENTS.lock()[process.slot()];
     let parent = parent.map_or(0, |slot| table::get(usize::from(slot)).pid().0);
-    let pages = process.space.lock().as_ref().map_or(0, |space| space.resident_pages() as u32);
+    let pages = process
+        .space
+        .lock()
+        .as_ref()
+        .map_or(0, |space| space.resident_pages() as u32);
     let state = process.state.lock();
     if state.run == table::RunState::Unused {
         return None;
@@ -57,7 +70,9 @@ pub fn info(process: &Process) -> Option<abi::info::ProcessInfo> {
 /// Prints all processes, for ^P; as xv6's procdump.
 pub fn dump() {
     for process in table::all() {
-        let Some(state) = process.state.try_lock() else { continue };
+        let Some(state) = process.state.try_lock() else {
+            continue;
+        };
         if state.run != table::RunState::Unused {
             let word = abi::info::STATE_NAMES[state.run as usize];
             crate::println!("{:5} {word:6} {}", state.pid.0, state.name);

@@ -10,8 +10,8 @@ use crate::arch::{apic, cpu, paging, switch};
 use crate::mm::kernel_space;
 use crate::sync::{SpinGuard, SpinLock, WaitQueue, WaitResult};
 use crate::time::{self, Instant};
-use core::sync::atomic::{AtomicU64, Ordering};
 use ::x86_64::instructions::interrupts;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What ends a sleep besides its queues and its deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,14 @@ impl RunQueue {
     }
 }
 
-static QUEUE: SpinLock<RunQueue> = SpinLock::new("run queue", RunQueue { slots: [0; NPROC], first: 0, len: 0 });
+static QUEUE: SpinLock<RunQueue> = SpinLock::new(
+    "run queue",
+    RunQueue {
+        slots: [0; NPROC],
+        first: 0,
+        len: 0,
+    },
+);
 
 /// No deadline of a sleeper is earlier.
 static EARLIEST: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -64,7 +71,9 @@ pub(super) fn make_runnable(process: &Process, state: &mut State) {
     QUEUE.lock().push(process.slot());
     let own = cpu::number();
     let idle = cpu::all().iter().enumerate().find(|(number, other)| {
-        *number != own && other.online.load(Ordering::Relaxed) && other.idle.swap(false, Ordering::SeqCst)
+        *number != own
+            && other.online.load(Ordering::Relaxed)
+            && other.idle.swap(false, Ordering::SeqCst)
     });
     if let Some((_, other)) = idle {
         apic::send_interrupt(other.apic_id.load(Ordering::Relaxed), apic::WAKE_VECTOR);
@@ -105,7 +114,10 @@ impl SpinLock<RunQueue> {
 
 fn run_process(process: &'static Process) {
     let mut state = process.state.lock();
-    debug_assert!(state.run == RunState::Runnable, "the run queue holds what is not runnable");
+    debug_assert!(
+        state.run == RunState::Runnable,
+        "the run queue holds what is not runnable"
+    );
     let cpu = cpu::this();
     state.run = RunState::Running;
     state.cpu = cpu.number.load(Ordering::Relaxed);
@@ -115,7 +127,11 @@ fn run_process(process: &'static Process) {
     cpu::set_kernel_stack(process.stack().top());
     cpu.reschedule.store(false, Ordering::Relaxed);
     if user {
-        let root = process.space.lock().as_ref().map_or_else(kernel_space::root, |space| space.root());
+        let root = process
+            .space
+            .lock()
+            .as_ref()
+            .map_or_else(kernel_space::root, |space| space.root());
         paging::load_root(root);
         process.fpu.lock().restore();
     }
@@ -137,15 +153,26 @@ fn run_process(process: &'static Process) {
 }
 
 /// Gives the CPU to the scheduler. The caller has set `run`; the guard must be the only lock held.
-pub(super) fn switch_away(state: SpinGuard<'static, State>, process: &'static Process) -> SpinGuard<'static, State> {
+pub(super) fn switch_away(
+    state: SpinGuard<'static, State>,
+    process: &'static Process,
+) -> SpinGuard<'static, State> {
     let cpu = cpu::this();
-    assert!(cpu.irq_depth.load(Ordering::Relaxed) == 1, "giving the CPU away while holding a lock");
-    assert!(state.run != RunState::Running, "giving the CPU away while running");
+    assert!(
+        cpu.irq_depth.load(Ordering::Relaxed) == 1,
+        "giving the CPU away while holding a lock"
+    );
+    assert!(
+        state.run != RunState::Running,
+        "giving the CPU away while running"
+    );
     // Whether interrupts were on belongs to this flow of control, not to the CPU.
     let irq_were_on = cpu.irq_were_on.load(Ordering::Relaxed);
     state.leak();
     switch::switch(&process.context, &cpu.scheduler);
-    cpu::this().irq_were_on.store(irq_were_on, Ordering::Relaxed);
+    cpu::this()
+        .irq_were_on
+        .store(irq_were_on, Ordering::Relaxed);
     process.state.adopt()
 }
 

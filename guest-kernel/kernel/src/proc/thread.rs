@@ -6,7 +6,8 @@ use crate::arch::switch;
 
 /// Starts a preemptible kernel thread. Panics when all slots are taken: threads are started at boot.
 pub fn spawn_kernel_thread(name: &'static str, entry: fn()) -> Pid {
-    let process = table::allocate(Name::new(name.as_bytes())).expect("a free process slot for a kernel thread");
+    let process = table::allocate(Name::new(name.as_bytes()))
+        .expect("a free process slot for a kernel thread");
     switch::prepare_thread(&process.context, process.stack(), entry);
     let mut state = process.state.lock();
     state.kernel = true;

@@ -18,7 +18,11 @@ unsafe impl<T: Send> Sync for SleepLock<T> {}
 impl<T> SleepLock<T> {
     /// A free lock.
     pub const fn new(name: &'static str, value: T) -> Self {
-        Self { held: SpinLock::new(name, false), waiters: WaitQueue::new(), value: UnsafeCell::new(value) }
+        Self {
+            held: SpinLock::new(name, false),
+            waiters: WaitQueue::new(),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Sleeps until the lock is free; a killed process waits like any other.

@@ -22,26 +22,46 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// A free lock. The name appears in a panic.
     pub const fn new(name: &'static str, value: T) -> Self {
-        Self { name, holder: AtomicUsize::new(FREE), value: UnsafeCell::new(value) }
+        Self {
+            name,
+            holder: AtomicUsize::new(FREE),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Waits for the lock.
     pub fn lock(&self) -> SpinGuard<'_, T> {
         let irq = IrqGuard::new();
         let own = cpu::number() + 1;
-        while self.holder.compare_exchange_weak(FREE, own, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            assert!(self.holder.load(Ordering::Relaxed) != own, "lock {} taken twice on one CPU", self.name);
+        while self
+            .holder
+            .compare_exchange_weak(FREE, own, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            assert!(
+                self.holder.load(Ordering::Relaxed) != own,
+                "lock {} taken twice on one CPU",
+                self.name
+            );
             core::hint::spin_loop();
         }
-        SpinGuard { lock: self, _irq: irq }
+        SpinGuard {
+            lock: self,
+            _irq: irq,
+        }
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
         let irq = IrqGuard::new();
         let own = cpu::number() + 1;
-        self.holder.compare_exchange(FREE, own, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        Some(SpinGuard { lock: self, _irq: irq })
+        self.holder
+            .compare_exchange(FREE, own, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        Some(SpinGuard {
+            lock: self,
+            _irq: irq,
+        })
     }
 
     /// The guard of a lock that this CPU holds although no guard exists: the scheduler passes process
@@ -49,8 +69,15 @@ impl<T> SpinLock<T> {
     ///
     /// Panics if this CPU does not hold the lock.
     pub(crate) fn adopt(&self) -> SpinGuard<'_, T> {
-        assert!(self.holder.load(Ordering::Relaxed) == cpu::number() + 1, "lock {} is not held here", self.name);
-        SpinGuard { lock: self, _irq: IrqGuard::adopt() }
+        assert!(
+            self.holder.load(Ordering::Relaxed) == cpu::number() + 1,
+            "lock {} is not held here",
+            self.name
+        );
+        SpinGuard {
+            lock: self,
+            _irq: IrqGuard::adopt(),
+        }
     }
 }
 

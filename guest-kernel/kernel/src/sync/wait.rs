@@ -45,7 +45,9 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { waiting: [const { AtomicU64::new(0) }; WORDS] }
+        Self {
+            waiting: [const { AtomicU64::new(0) }; WORDS],
+        }
     }
 
     pub(crate) fn insert(&self, slot: usize) {
@@ -57,9 +59,19 @@ impl WaitQueue {
     }
 
     /// Releases the lock, sleeps, takes the lock again.
-    pub fn wait<'a, T>(&self, guard: SpinGuard<'a, T>) -> (SpinGuard<'a, T>, Result<(), Interrupted>) {
+    pub fn wait<'a, T>(
+        &self,
+        guard: SpinGuard<'a, T>,
+    ) -> (SpinGuard<'a, T>, Result<(), Interrupted>) {
         let (guard, result) = self.wait_until(guard, None);
-        (guard, if result == WaitResult::Killed { Err(Interrupted) } else { Ok(()) })
+        (
+            guard,
+            if result == WaitResult::Killed {
+                Err(Interrupted)
+            } else {
+                Ok(())
+            },
+        )
     }
 
     /// As `wait`, but no longer than to `deadline`.
@@ -117,7 +129,12 @@ impl<'a> WaitSet<'a> {
 
     /// Sleeps unless one of the queues was woken since the registration; stays registered.
     pub fn sleep(&self, deadline: Option<Instant>) -> WaitResult {
-        let result = sched::park(&self.queues, deadline, sched::Interruptible::UnlessWoken, || {});
+        let result = sched::park(
+            &self.queues,
+            deadline,
+            sched::Interruptible::UnlessWoken,
+            || {},
+        );
         sched::clear_wake_flag(self.slot);
         for queue in &self.queues {
             queue.insert(self.slot);
@@ -133,4 +150,3 @@ impl Drop for WaitSet<'_> {
         }
     }
 }
-

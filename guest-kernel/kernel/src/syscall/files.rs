@@ -102,7 +102,9 @@ pub(super) fn fstat(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn seek(call: &mut Call<'_>) -> CallResult {
-    file(call, 0)?.seek(call.argument(1) as i64).map(|offset| offset as usize)
+    file(call, 0)?
+        .seek(call.argument(1) as i64)
+        .map(|offset| offset as usize)
 }
 
 pub(super) fn ftruncate(call: &mut Call<'_>) -> CallResult {
@@ -121,14 +123,22 @@ pub(super) fn ttymode(call: &mut Call<'_>) -> CallResult {
 pub(super) fn readdir(call: &mut Call<'_>) -> CallResult {
     let file = file(call, 0)?;
     let (address, count) = (call.argument(1), call.length(2)?);
-    user::check_writable(address, count.checked_mul(size_of::<DirEntry>()).ok_or(Errno::EFAULT)?)?;
+    user::check_writable(
+        address,
+        count
+            .checked_mul(size_of::<DirEntry>())
+            .ok_or(Errno::EFAULT)?,
+    )?;
     let mut done = 0;
     let mut entries = alloc::vec![DirEntry::new(0, 0, 0, b""); ENTRIES.min(count)];
     while done < count {
         let piece = (count - done).min(ENTRIES);
         let got = file.readdir(&mut entries[..piece])?;
         for (index, entry) in entries[..got].iter().enumerate() {
-            user::copy_out(address + ((done + index) * size_of::<DirEntry>()) as u64, bytes_of(entry))?;
+            user::copy_out(
+                address + ((done + index) * size_of::<DirEntry>()) as u64,
+                bytes_of(entry),
+            )?;
         }
         done += got;
         if got < piece {

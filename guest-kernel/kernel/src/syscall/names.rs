@@ -11,7 +11,9 @@ pub(super) fn open(call: &mut Call<'_>) -> CallResult {
     let file = fs::open(&path, OpenFlags(call.int(1) as u32))?;
     // The table's guard must be gone before a file that found no place is dropped.
     let installed = current().files.lock().install(file);
-    installed.map(|fd| fd as usize).map_err(|(error, _file)| error)
+    installed
+        .map(|fd| fd as usize)
+        .map_err(|(error, _file)| error)
 }
 
 pub(super) fn mkdir(call: &mut Call<'_>) -> CallResult {

@@ -33,7 +33,11 @@ pub(super) fn wait(call: &mut Call<'_>) -> CallResult {
 
 pub(super) fn kill(call: &mut Call<'_>) -> CallResult {
     let pid = u32::try_from(call.int(0)).map_err(|_| Errno::ESRCH)?;
-    if table::kill(Pid(pid)) { Ok(0) } else { Err(Errno::ESRCH) }
+    if table::kill(Pid(pid)) {
+        Ok(0)
+    } else {
+        Err(Errno::ESRCH)
+    }
 }
 
 pub(super) fn getpid(_call: &mut Call<'_>) -> CallResult {
@@ -47,7 +51,9 @@ pub(super) fn sbrk(call: &mut Call<'_>) -> CallResult {
 
 pub(super) fn sleep(call: &mut Call<'_>) -> CallResult {
     let ticks = u64::try_from(call.int(0)).unwrap_or(0);
-    time::sleep_until(time::now() + Duration::from_nanos(ticks * (1_000_000_000 / TICKS_PER_SECOND)))?;
+    time::sleep_until(
+        time::now() + Duration::from_nanos(ticks * (1_000_000_000 / TICKS_PER_SECOND)),
+    )?;
     Ok(0)
 }
 
@@ -69,10 +75,11 @@ pub(super) fn exec(call: &mut Call<'_>) -> CallResult {
         if arguments.len() == MAX_ARGUMENTS {
             return Err(Errno::E2BIG);
         }
-        let argument = user::string(pointer, kcore::argv::MAX_BLOCK).map_err(|error| match error {
-            Errno::ENAMETOOLONG => Errno::E2BIG,
-            other => other,
-        })?;
+        let argument =
+            user::string(pointer, kcore::argv::MAX_BLOCK).map_err(|error| match error {
+                Errno::ENAMETOOLONG => Errno::E2BIG,
+                other => other,
+            })?;
         total += argument.len() + 1;
         if total > kcore::argv::MAX_BLOCK {
             return Err(Errno::E2BIG);

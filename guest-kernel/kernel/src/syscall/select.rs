@@ -26,7 +26,10 @@ fn deadline(address: u64) -> Result<Option<Instant>, Errno> {
     }
     let timeout: TimeVal = user::read(address)?;
     let seconds = u64::try_from(timeout.seconds).map_err(|_| Errno::EINVAL)?;
-    let micros = u32::try_from(timeout.microseconds).ok().filter(|&micros| micros < 1_000_000).ok_or(Errno::EINVAL)?;
+    let micros = u32::try_from(timeout.microseconds)
+        .ok()
+        .filter(|&micros| micros < 1_000_000)
+        .ok_or(Errno::EINVAL)?;
     Ok(Some(time::now() + Duration::new(seconds, micros * 1000)))
 }
 
@@ -34,8 +37,16 @@ fn ready(watched: &[Watched]) -> ([FdSet; SETS], usize) {
     let mut sets = [FdSet::default(); SETS];
     let mut count = 0;
     for item in watched {
-        let Readiness { readable, writable, except } = item.file.poll();
-        for ((set, wanted), is) in sets.iter_mut().zip(item.wanted).zip([readable, writable, except]) {
+        let Readiness {
+            readable,
+            writable,
+            except,
+        } = item.file.poll();
+        for ((set, wanted), is) in sets
+            .iter_mut()
+            .zip(item.wanted)
+            .zip([readable, writable, except])
+        {
             if wanted && is {
                 set.insert(item.fd);
                 count += 1;
@@ -52,7 +63,11 @@ pub(super) fn select(call: &mut Call<'_>) -> CallResult {
     }
     let addresses = [call.argument(1), call.argument(2), call.argument(3)];
     let mut sets = [FdSet::default(); SETS];
-    for (set, &address) in sets.iter_mut().zip(&addresses).filter(|(_, address)| **address != 0) {
+    for (set, &address) in sets
+        .iter_mut()
+        .zip(&addresses)
+        .filter(|(_, address)| **address != 0)
+    {
         *set = user::read(address)?;
         user::check_writable(address, size_of::<FdSet>())?;
     }
@@ -65,7 +80,10 @@ pub(super) fn select(call: &mut Call<'_>) -> CallResult {
             watched.push(Watched { fd, file, wanted });
         }
     }
-    let queues = watched.iter().filter_map(|item| item.file.wait_queue()).collect();
+    let queues = watched
+        .iter()
+        .filter_map(|item| item.file.wait_queue())
+        .collect();
     let waiting = WaitSet::register(queues);
     let (sets, count) = loop {
         let (sets, count) = ready(&watched);
@@ -76,7 +94,11 @@ pub(super) fn select(call: &mut Call<'_>) -> CallResult {
             return Err(Errno::EINTR);
         }
     };
-    for (set, &address) in sets.iter().zip(&addresses).filter(|(_, address)| **address != 0) {
+    for (set, &address) in sets
+        .iter()
+        .zip(&addresses)
+        .filter(|(_, address)| **address != 0)
+    {
         user::write(address, set)?;
     }
     Ok(count)

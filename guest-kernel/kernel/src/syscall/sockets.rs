@@ -16,9 +16,16 @@ fn port(value: i32) -> Result<u16, Errno> {
 /// Reads the address in the arguments from `index` on: pointer, port, length.
 fn peer_argument(call: &Call<'_>, index: usize, len: i32) -> Result<Peer, Errno> {
     let mut address = [0; 16];
-    let len = usize::try_from(len).ok().filter(|len| matches!(len, 4 | 16)).ok_or(Errno::EINVAL)?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|len| matches!(len, 4 | 16))
+        .ok_or(Errno::EINVAL)?;
     user::copy_in(call.argument(index), &mut address[..len])?;
-    Ok(Peer { address, address_len: len as u8, port: port(call.int(index + 1))? })
+    Ok(Peer {
+        address,
+        address_len: len as u8,
+        port: port(call.int(index + 1))?,
+    })
 }
 
 /// Writes an address where pointers for it are given.
@@ -41,18 +48,31 @@ pub(super) fn socket(call: &mut Call<'_>) -> CallResult {
 pub(super) fn bind(call: &mut Call<'_>) -> CallResult {
     let file = file(call, 0)?;
     let peer = peer_argument(call, 1, call.int(3))?;
-    file.as_socket().ok_or(Errno::ENOTSOCK)?.bind(&peer.address[..usize::from(peer.address_len)], peer.port).map(|()| 0)
+    file.as_socket()
+        .ok_or(Errno::ENOTSOCK)?
+        .bind(&peer.address[..usize::from(peer.address_len)], peer.port)
+        .map(|()| 0)
 }
 
 pub(super) fn listen(call: &mut Call<'_>) -> CallResult {
-    file(call, 0)?.as_socket().ok_or(Errno::ENOTSOCK)?.listen().map(|()| 0)
+    file(call, 0)?
+        .as_socket()
+        .ok_or(Errno::ENOTSOCK)?
+        .listen()
+        .map(|()| 0)
 }
 
 pub(super) fn connect(call: &mut Call<'_>) -> CallResult {
     let file = file(call, 0)?;
     let peer = peer_argument(call, 1, call.int(3))?;
     let socket = file.as_socket().ok_or(Errno::ENOTSOCK)?;
-    socket.connect(&peer.address[..usize::from(peer.address_len)], peer.port, false).map(|()| 0)
+    socket
+        .connect(
+            &peer.address[..usize::from(peer.address_len)],
+            peer.port,
+            false,
+        )
+        .map(|()| 0)
 }
 
 pub(super) fn accept(call: &mut Call<'_>) -> CallResult {
@@ -98,7 +118,11 @@ pub(super) fn send(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn sendto(call: &mut Call<'_>) -> CallResult {
-    let to = if call.argument(4) == 0 { None } else { Some(peer_argument(call, 4, 4)?) };
+    let to = if call.argument(4) == 0 {
+        None
+    } else {
+        Some(peer_argument(call, 4, 4)?)
+    };
     send_with(call, to)
 }
 
@@ -136,12 +160,20 @@ pub(super) fn getpeername(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn shutdown(call: &mut Call<'_>) -> CallResult {
-    file(call, 0)?.as_socket().ok_or(Errno::ENOTSOCK)?.shutdown(call.int(1)).map(|()| 0)
+    file(call, 0)?
+        .as_socket()
+        .ok_or(Errno::ENOTSOCK)?
+        .shutdown(call.int(1))
+        .map(|()| 0)
 }
 
 pub(super) fn setsockopt(call: &mut Call<'_>) -> CallResult {
     let value = call.argument(2) as i64;
-    file(call, 0)?.as_socket().ok_or(Errno::ENOTSOCK)?.set_option(call.int(1), value).map(|()| 0)
+    file(call, 0)?
+        .as_socket()
+        .ok_or(Errno::ENOTSOCK)?
+        .set_option(call.int(1), value)
+        .map(|()| 0)
 }
 
 pub(super) fn netinfo(call: &mut Call<'_>) -> CallResult {

@@ -23,7 +23,10 @@ pub struct Instant(pub u64);
 impl core::ops::Add<Duration> for Instant {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -38,8 +41,14 @@ impl core::ops::Sub for Instant {
 pub fn init() {
     let hz = apic::calibrate().max(1_000_000);
     TSC_HZ.store(hz, Ordering::Relaxed);
-    NS_PER_TICK.store(((1_000_000_000u128 << 32) / u128::from(hz)) as u64, Ordering::Relaxed);
-    BOOT_WALL_NS.store(crate::drivers::rtc::read_unix_seconds() * 1_000_000_000, Ordering::Relaxed);
+    NS_PER_TICK.store(
+        ((1_000_000_000u128 << 32) / u128::from(hz)) as u64,
+        Ordering::Relaxed,
+    );
+    BOOT_WALL_NS.store(
+        crate::drivers::rtc::read_unix_seconds() * 1_000_000_000,
+        Ordering::Relaxed,
+    );
     BOOT_TSC.store(read_tsc(), Ordering::Relaxed);
 }
 
@@ -67,7 +76,9 @@ pub fn wall_ns() -> u64 {
 /// Sleeps to a point in time; Err if killed.
 pub fn sleep_until(deadline: Instant) -> Result<(), crate::sync::Interrupted> {
     while now() < deadline {
-        if sched::park(&[], Some(deadline), sched::Interruptible::Yes, || {}) == crate::sync::WaitResult::Killed {
+        if sched::park(&[], Some(deadline), sched::Interruptible::Yes, || {})
+            == crate::sync::WaitResult::Killed
+        {
             return Err(crate::sync::Interrupted);
         }
     }

@@ -1,11 +1,11 @@
 //! Local APIC: timer, messages between CPUs (AMD64 manual volume 2, 3.44, chapter 16).
 
-use crate::drivers::mmio::Mmio;
 use crate::arch::port::{CONTROL_B, PIT};
-use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Once;
+use crate::drivers::mmio::Mmio;
 use ::x86_64::PhysAddr;
 use ::x86_64::registers::model_specific::Msr;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
 
 /// Vector of the timer.
 pub const TIMER_VECTOR: u8 = 0xe0;
@@ -64,7 +64,10 @@ pub fn init_cpu(boot_cpu: bool) {
     let apic = registers();
     apic.write::<u32>(REG_TPR, 0);
     apic.write::<u32>(REG_LVT_TIMER, LVT_MASKED);
-    apic.write::<u32>(REG_LVT_LINT0, if boot_cpu { LVT_EXTINT } else { LVT_MASKED });
+    apic.write::<u32>(
+        REG_LVT_LINT0,
+        if boot_cpu { LVT_EXTINT } else { LVT_MASKED },
+    );
     apic.write::<u32>(REG_LVT_LINT1, LVT_NMI);
     apic.write::<u32>(REG_LVT_ERROR, LVT_MASKED);
     apic.write::<u32>(REG_SVR, SVR_ENABLE | u32::from(SPURIOUS_VECTOR));
@@ -117,10 +120,14 @@ pub fn calibrate() -> u64 {
 
 /// Lets the timer interrupt this CPU once, after so many nanoseconds.
 pub fn arm_timer(nanoseconds: u64) {
-    let counts = (u128::from(nanoseconds) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000) as u64;
+    let counts = (u128::from(nanoseconds) * u128::from(TIMER_HZ.load(Ordering::Relaxed))
+        / 1_000_000_000) as u64;
     let apic = registers();
     apic.write::<u32>(REG_LVT_TIMER, u32::from(TIMER_VECTOR));
-    apic.write::<u32>(REG_TIMER_INITIAL, counts.clamp(1, u64::from(u32::MAX)) as u32);
+    apic.write::<u32>(
+        REG_TIMER_INITIAL,
+        counts.clamp(1, u64::from(u32::MAX)) as u32,
+    );
 }
 
 fn send(apic_id: u32, low: u32) {

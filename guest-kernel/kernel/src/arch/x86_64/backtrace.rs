@@ -16,7 +16,9 @@ pub fn walk(start: Option<(u64, u64)>, mut visit: impl FnMut(u64)) {
         None => {
             let own: u64;
             // SAFETY: copies a register.
-            unsafe { core::arch::asm!("mov {}, rbp", out(reg) own, options(nomem, nostack, preserves_flags)) };
+            unsafe {
+                core::arch::asm!("mov {}, rbp", out(reg) own, options(nomem, nostack, preserves_flags))
+            };
             own
         }
     };

@@ -7,11 +7,11 @@
 
 use crate::arch::switch::Context;
 use crate::arch::trap::RecoveryHook;
-use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ::x86_64::VirtAddr;
 use ::x86_64::instructions::interrupts;
 use ::x86_64::registers::model_specific::{GsBase, KernelGsBase};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Most CPUs this kernel runs on.
 pub const MAX_CPUS: usize = 8;
@@ -38,6 +38,8 @@ pub struct PerCpu {
     pub irq_depth: AtomicU32,
     /// Whether interrupts were on before the outermost guard.
     pub irq_were_on: AtomicBool,
+    /// Its process id, for those who must not take its lock.
+    pub pid: AtomicU32,
     /// Slot of the running process, or `NO_PROCESS`.
     current: AtomicUsize,
     /// The scheduler, while a process runs.
@@ -66,6 +68,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         online: AtomicBool::new(false),
         irq_depth: AtomicU32::new(0),
         irq_were_on: AtomicBool::new(false),
+        pid: AtomicU32::new(0),
         current: AtomicUsize::new(NO_PROCESS),
         scheduler: Context::empty(),
         reschedule: AtomicBool::new(false),
@@ -93,7 +96,9 @@ pub fn all() -> &'static [PerCpu] {
 
 /// Number of CPUs that run.
 pub fn online_count() -> usize {
-    CPUS.iter().filter(|cpu| cpu.online.load(Ordering::Relaxed)).count()
+    CPUS.iter()
+        .filter(|cpu| cpu.online.load(Ordering::Relaxed))
+        .count()
 }
 
 /// This CPU's state. The caller must have interrupts off, or may be moved to another CPU meanwhile.
@@ -123,7 +128,9 @@ pub fn current_slot() -> Option<usize> {
 
 /// Notes the process that runs here; interrupts are off.
 pub fn set_current(slot: Option<usize>) {
-    this().current.store(slot.unwrap_or(NO_PROCESS), Ordering::Relaxed);
+    this()
+        .current
+        .store(slot.unwrap_or(NO_PROCESS), Ordering::Relaxed);
 }
 
 /// Sets the stack on which traps and system calls from user mode start; interrupts are off.
@@ -131,6 +138,11 @@ pub fn set_kernel_stack(top: u64) {
     let cpu = this();
     cpu.kernel_rsp.store(top, Ordering::Relaxed);
     super::gdt::set_kernel_stack(cpu.number.load(Ordering::Relaxed), top);
+}
+
+/// The stack on which traps from user mode start now.
+pub fn kernel_stack() -> u64 {
+    this().kernel_rsp.load(Ordering::Relaxed)
 }
 
 /// Interrupts are off on this CPU while one of these lives; they nest.
@@ -142,7 +154,10 @@ pub struct IrqGuard {
 
 impl IrqGuard {
     /// Turns interrupts off.
-    #[expect(clippy::new_without_default, reason = "a guard is never a default value")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a guard is never a default value"
+    )]
     pub fn new() -> Self {
         let were_on = interrupts::are_enabled();
         interrupts::disable();
@@ -150,14 +165,22 @@ impl IrqGuard {
         if cpu.irq_depth.load(Ordering::Relaxed) == 0 {
             cpu.irq_were_on.store(were_on, Ordering::Relaxed);
         }
-        cpu.irq_depth.store(cpu.irq_depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Self { _not_send: core::marker::PhantomData }
+        cpu.irq_depth
+            .store(cpu.irq_depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Self {
+            _not_send: core::marker::PhantomData,
+        }
     }
 
     /// The guard of a level that was entered before and whose guard was forgotten.
     pub(crate) fn adopt() -> Self {
-        debug_assert!(this().irq_depth.load(Ordering::Relaxed) > 0, "no forgotten guard here");
-        Self { _not_send: core::marker::PhantomData }
+        debug_assert!(
+            this().irq_depth.load(Ordering::Relaxed) > 0,
+            "no forgotten guard here"
+        );
+        Self {
+            _not_send: core::marker::PhantomData,
+        }
     }
 }
 

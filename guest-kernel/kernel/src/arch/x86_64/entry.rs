@@ -29,10 +29,19 @@ pub fn init_syscall() {
             | RFlags::ALIGNMENT_CHECK
             | RFlags::NESTED_TASK,
     );
-    Star::write(gdt::USER_CODE, gdt::USER_DATA, gdt::KERNEL_CODE, gdt::KERNEL_DATA)
-        .expect("the GDT has the order that syscall and sysret want");
+    Star::write(
+        gdt::USER_CODE,
+        gdt::USER_DATA,
+        gdt::KERNEL_CODE,
+        gdt::KERNEL_DATA,
+    )
+    .expect("the GDT has the order that syscall and sysret want");
     // SAFETY: adds SCE and NXE to what boot.s set; the entry point above is in place.
-    unsafe { Efer::update(|flags| flags.insert(EferFlags::SYSTEM_CALL_EXTENSIONS | EferFlags::NO_EXECUTE_ENABLE)) };
+    unsafe {
+        Efer::update(|flags| {
+            flags.insert(EferFlags::SYSTEM_CALL_EXTENSIONS | EferFlags::NO_EXECUTE_ENABLE)
+        })
+    };
 }
 
 /// Leaves for user mode with these registers; the kernel stack below them is forgotten.

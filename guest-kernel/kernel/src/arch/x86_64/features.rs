@@ -1,9 +1,9 @@
 //! What the CPU can do, and turning on what protects us.
 #![expect(unsafe_code, reason = "control registers")]
 
-use raw_cpuid::CpuId;
 use ::x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use ::x86_64::registers::model_specific::Msr;
+use raw_cpuid::CpuId;
 
 /// Protections in use, for the boot message.
 #[derive(Clone, Copy, Default)]
@@ -27,8 +27,14 @@ pub fn init_cpu() -> Protections {
         umip: has(raw_cpuid::ExtendedFeatures::has_umip),
     };
     let mut cr4 = Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE;
-    cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, protections.smep);
-    cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, protections.smap);
+    cr4.set(
+        Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION,
+        protections.smep,
+    );
+    cr4.set(
+        Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION,
+        protections.smap,
+    );
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, protections.umip);
     // SAFETY: none of these bits changes how the kernel's own mappings are used: the kernel has no
     // mapping of user pages with the user bit that it executes or touches.
@@ -38,7 +44,9 @@ pub fn init_cpu() -> Protections {
             flags.remove(Cr4Flags::FSGSBASE);
         });
         Cr0::update(|flags| {
-            flags.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR | Cr0Flags::MONITOR_COPROCESSOR);
+            flags.insert(
+                Cr0Flags::WRITE_PROTECT | Cr0Flags::NUMERIC_ERROR | Cr0Flags::MONITOR_COPROCESSOR,
+            );
             flags.remove(Cr0Flags::EMULATE_COPROCESSOR | Cr0Flags::TASK_SWITCHED);
         });
     }

@@ -28,12 +28,16 @@ impl FpuState {
     /// Stores the CPU's registers here.
     pub fn save(&mut self) {
         // SAFETY: the area is 512 bytes, aligned to 16; `features::init_cpu` set OSFXSR.
-        unsafe { core::arch::asm!("fxsave64 [{}]", in(reg) &raw mut self.0, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("fxsave64 [{}]", in(reg) &raw mut self.0, options(nostack, preserves_flags))
+        };
     }
 
     /// Loads the CPU's registers from here.
     pub fn restore(&self) {
         // SAFETY: as above; the bytes come from `initial` or `save`, so MXCSR holds no reserved bit.
-        unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) &raw const self.0, options(nostack, readonly, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("fxrstor64 [{}]", in(reg) &raw const self.0, options(nostack, readonly, preserves_flags))
+        };
     }
 }

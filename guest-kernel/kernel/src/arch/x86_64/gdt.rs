@@ -2,12 +2,12 @@
 #![expect(unsafe_code, reason = "loading descriptor tables")]
 
 use crate::arch::cpu::MAX_CPUS;
-use core::cell::UnsafeCell;
 use ::x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use ::x86_64::instructions::tables::load_tss;
 use ::x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use ::x86_64::structures::tss::TaskStateSegment;
 use ::x86_64::{PrivilegeLevel, VirtAddr};
+use core::cell::UnsafeCell;
 use spin::Once;
 
 /// Kernel code.
@@ -26,7 +26,10 @@ const IST_VECTORS: [u8; 4] = [1, 2, 8, 18];
 
 /// IST index (1 to 7, 0 for none) of a vector.
 pub(super) fn ist_of(vector: u8) -> u8 {
-    IST_VECTORS.iter().position(|&v| v == vector).map_or(0, |index| index as u8 + 1)
+    IST_VECTORS
+        .iter()
+        .position(|&v| v == vector)
+        .map_or(0, |index| index as u8 + 1)
 }
 
 #[repr(align(16))]
@@ -40,8 +43,10 @@ unsafe impl Sync for IstStack {}
 unsafe impl Sync for TssCell {}
 
 static IST_STACKS: [[IstStack; IST_VECTORS.len()]; MAX_CPUS] =
-    [const { [const { IstStack(UnsafeCell::new([0; IST_STACK_SIZE])) }; IST_VECTORS.len()] }; MAX_CPUS];
-static TSS: [TssCell; MAX_CPUS] = [const { TssCell(UnsafeCell::new(TaskStateSegment::new())) }; MAX_CPUS];
+    [const { [const { IstStack(UnsafeCell::new([0; IST_STACK_SIZE])) }; IST_VECTORS.len()] };
+        MAX_CPUS];
+static TSS: [TssCell; MAX_CPUS] =
+    [const { TssCell(UnsafeCell::new(TaskStateSegment::new())) }; MAX_CPUS];
 static GDT: [Once<GlobalDescriptorTable>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 
 /// Builds and loads GDT and TSS of the CPU with this number.
@@ -50,7 +55,8 @@ pub fn init(cpu: usize) {
     let tss: &'static TaskStateSegment = unsafe {
         let tss = &mut *TSS[cpu].0.get();
         for (slot, stack) in IST_STACKS[cpu].iter().enumerate() {
-            tss.interrupt_stack_table[slot] = VirtAddr::new(stack.0.get() as u64 + IST_STACK_SIZE as u64);
+            tss.interrupt_stack_table[slot] =
+                VirtAddr::new(stack.0.get() as u64 + IST_STACK_SIZE as u64);
         }
         // No I/O bitmap: its offset lies at the limit, so every port access from ring 3 faults.
         tss.iomap_base = size_of::<TaskStateSegment>() as u16;

@@ -3,9 +3,9 @@
 
 use crate::arch::cpu::IrqGuard;
 use crate::arch::trap::{self, RecoveryHook, TrapFrame};
-use core::sync::atomic::{AtomicBool, Ordering};
 use ::hypercall::raw::{self, INSTRUCTION_LEN, Instruction, Registers};
 use ::hypercall::{Reply, Transport, Undefined};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 static SKIPPED: AtomicBool = AtomicBool::new(false);
 static HOOK: RecoveryHook = skip_undefined;
@@ -28,17 +28,25 @@ fn execute(instruction: Instruction, registers: &mut Registers) -> Result<(), Un
     // numbers by name, or pass memory they own.
     unsafe { raw::execute(instruction, registers) };
     trap::set_recovery(None);
-    if SKIPPED.load(Ordering::Relaxed) { Err(Undefined) } else { Ok(()) }
+    if SKIPPED.load(Ordering::Relaxed) {
+        Err(Undefined)
+    } else {
+        Ok(())
+    }
 }
 
 /// Which instruction answers: both are tried with the empty name, which no hypervisor knows.
 pub fn detect() -> Option<Instruction> {
     let name = c"";
-    [Instruction::Vmmcall, Instruction::Vmcall].into_iter().find(|&instruction| {
-        let mut registers =
-            Registers { rbx: name.as_ptr().expose_provenance() as u64, ..Registers::default() };
-        execute(instruction, &mut registers).is_ok()
-    })
+    [Instruction::Vmmcall, Instruction::Vmcall]
+        .into_iter()
+        .find(|&instruction| {
+            let mut registers = Registers {
+                rbx: name.as_ptr().expose_provenance() as u64,
+                ..Registers::default()
+            };
+            execute(instruction, &mut registers).is_ok()
+        })
 }
 
 /// Called before a hypercall with no reply, and after it with rax and rcx.
@@ -53,16 +61,27 @@ pub struct Kernel {
 impl Kernel {
     /// Calls with this instruction, observed.
     pub const fn new(instruction: Instruction, observer: Observer) -> Self {
-        Self { instruction, observer }
+        Self {
+            instruction,
+            observer,
+        }
     }
 }
 
 impl Transport for Kernel {
     fn call(&mut self, number: u64, rbx: u64, rcx: u64) -> Result<Reply, Undefined> {
         (self.observer)(number, rbx, rcx, None);
-        let mut registers = Registers { rax: number, rbx, rcx, ..Registers::default() };
+        let mut registers = Registers {
+            rax: number,
+            rbx,
+            rcx,
+            ..Registers::default()
+        };
         execute(self.instruction, &mut registers)?;
         (self.observer)(number, rbx, rcx, Some((registers.rax, registers.rcx)));
-        Ok(Reply { rax: registers.rax, rcx: registers.rcx })
+        Ok(Reply {
+            rax: registers.rax,
+            rcx: registers.rcx,
+        })
     }
 }

@@ -27,15 +27,23 @@ struct Line {
 
 static TABLE: SpinLock<[Line; LINES]> = SpinLock::new(
     "irq",
-    [Line { handlers: [None; SHARERS], count: 0, unclaimed: 0 }; LINES],
+    [Line {
+        handlers: [None; SHARERS],
+        count: 0,
+        unclaimed: 0,
+    }; LINES],
 );
 
 /// Adds a handler and unmasks the line. False if the line is taken by too many.
 pub fn register(line: u8, name: &'static str, handler: Handler) -> bool {
     {
         let mut table = TABLE.lock();
-        let Some(entry) = table.get_mut(usize::from(line)) else { return false };
-        let Some(free) = entry.handlers.iter_mut().find(|slot| slot.is_none()) else { return false };
+        let Some(entry) = table.get_mut(usize::from(line)) else {
+            return false;
+        };
+        let Some(free) = entry.handlers.iter_mut().find(|slot| slot.is_none()) else {
+            return false;
+        };
         *free = Some((name, handler));
     }
     unmask(line);
@@ -54,7 +62,10 @@ pub fn unmask(line: u8) {
 
 /// How often a line interrupted, and how often no device said it was its own.
 pub fn counts(line: u8) -> (u64, u64) {
-    TABLE.lock().get(usize::from(line)).map_or((0, 0), |entry| (entry.count, entry.unclaimed))
+    TABLE
+        .lock()
+        .get(usize::from(line))
+        .map_or((0, 0), |entry| (entry.count, entry.unclaimed))
 }
 
 /// Called by the trap code.
@@ -68,7 +79,10 @@ pub(super) fn dispatch(line: u8) {
         entry.count += 1;
         entry.handlers
     };
-    let claimed = handlers.iter().flatten().fold(false, |claimed, (_, handler)| handler() | claimed);
+    let claimed = handlers
+        .iter()
+        .flatten()
+        .fold(false, |claimed, (_, handler)| handler() | claimed);
     if !claimed {
         TABLE.lock()[usize::from(line)].unclaimed += 1;
     }

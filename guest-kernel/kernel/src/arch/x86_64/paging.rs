@@ -2,11 +2,11 @@
 #![expect(unsafe_code, reason = "CR3 and TLB")]
 
 use crate::arch::cpu;
-use core::sync::atomic::Ordering;
 use ::x86_64::instructions::interrupts;
 use ::x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
 use ::x86_64::structures::paging::PhysFrame;
 use ::x86_64::{PhysAddr, VirtAddr};
+use core::sync::atomic::Ordering;
 
 /// Loads the root of an address space if it is not loaded already.
 ///

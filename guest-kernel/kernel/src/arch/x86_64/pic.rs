@@ -20,7 +20,10 @@ static MASK: SpinLock<u16> = SpinLock::new("pic", 0xffff & !(1 << CASCADE));
 /// Sets both up: vectors 20h to 2fh, everything masked but the cascade.
 pub fn init() {
     let mask = MASK.lock();
-    for (pic, vector, wiring) in [(PIC_MASTER, FIRST_VECTOR, 1 << CASCADE), (PIC_SLAVE, FIRST_VECTOR + 8, CASCADE)] {
+    for (pic, vector, wiring) in [
+        (PIC_MASTER, FIRST_VECTOR, 1 << CASCADE),
+        (PIC_SLAVE, FIRST_VECTOR + 8, CASCADE),
+    ] {
         pic.write(COMMAND, 0x11u8); // ICW1: edge, cascade, ICW4 follows
         pic.write(DATA, vector);
         pic.write(DATA, wiring);

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "ports that end the machine")]
 
 use crate::arch::{apic, cpu, port};
-use core::sync::atomic::Ordering;
 use ::x86_64::instructions::{hlt, interrupts};
+use core::sync::atomic::Ordering;
 
 /// I/O port of the isa-debug-exit device; QEMU's status becomes `value * 2 + 1`.
 const DEBUG_EXIT: u16 = 0xf4;

@@ -15,11 +15,11 @@ use crate::arch::trap::{self, RecoveryHook, TrapFrame};
 use crate::mm::layout::PAGE_SIZE;
 use crate::mm::{Frame, frames, kernel_space, raw};
 use crate::sync::SpinLock;
+use ::x86_64::registers::control::Cr2;
+use ::x86_64::structures::paging::PageTableFlags as Flags;
 use abi::probe::{CODE_MAX, Registers};
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
-use ::x86_64::registers::control::Cr2;
-use ::x86_64::structures::paging::PageTableFlags as Flags;
 
 core::arch::global_asm!(
     include_str!("probe.s"),
@@ -28,7 +28,14 @@ core::arch::global_asm!(
 );
 
 unsafe extern "sysv64" {
-    fn probe_enter(entry: u64, stack: u64, saved_rsp: *mut u64, ring3: u64, flags: u64, data_rsp: *mut u64);
+    fn probe_enter(
+        entry: u64,
+        stack: u64,
+        saved_rsp: *mut u64,
+        ring3: u64,
+        flags: u64,
+        data_rsp: *mut u64,
+    );
     fn probe_resume();
     static probe_blob: u8;
     static probe_exit: u8;
@@ -146,7 +153,8 @@ struct Running {
     end: Option<(TrapFrame, u64)>,
 }
 
-static AREAS: [SpinLock<Option<Area>>; MAX_CPUS] = [const { SpinLock::new("probe area", None) }; MAX_CPUS];
+static AREAS: [SpinLock<Option<Area>>; MAX_CPUS] =
+    [const { SpinLock::new("probe area", None) }; MAX_CPUS];
 /// The kernel's stack pointer while a probe runs; out of the reach of ring 3.
 static SAVED_RSP: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static HOOK: RecoveryHook = take_over;
@@ -185,7 +193,12 @@ fn prepare_area(number: usize) -> bool {
         }
         pages[0].1 = text;
         let base = kernel_space::map_frames(&pages)?;
-        Some(Area { frames, base, user_stack, run: None })
+        Some(Area {
+            frames,
+            base,
+            user_stack,
+            run: None,
+        })
     };
     let Some(area) = make() else { return false };
     *AREAS[number].lock() = Some(area);
@@ -197,7 +210,10 @@ pub fn user_pages(number: usize) -> Option<[Frame; 3]> {
     if !prepare_area(number) {
         return None;
     }
-    AREAS[number].lock().as_ref().map(|area| [area.frames[0], area.frames[1], area.user_stack])
+    AREAS[number]
+        .lock()
+        .as_ref()
+        .map(|area| [area.frames[0], area.frames[1], area.user_stack])
 }
 
 fn put(frame: Frame, offset: usize, value: u64) {
@@ -213,8 +229,8 @@ fn get(frame: Frame, offset: usize) -> u64 {
 fn register_bytes(registers: &Registers) -> [u8; REQUESTED] {
     let r = registers;
     let words = [
-        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
-        r.rflags,
+        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12,
+        r.r13, r.r14, r.r15, r.rflags,
     ];
     let mut bytes = [0; REQUESTED];
     for (slot, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -275,7 +291,11 @@ fn write_code(frame: Frame, plan: &Plan<'_>) {
     let (blob, exit, before) = unsafe {
         let start = &raw const probe_blob;
         let len = (&raw const probe_blob_end) as usize - start as usize;
-        (core::slice::from_raw_parts(start, len), blob_offset(&probe_exit), blob_offset(&probe_before))
+        (
+            core::slice::from_raw_parts(start, len),
+            blob_offset(&probe_exit),
+            blob_offset(&probe_before),
+        )
     };
     raw::write(frame, 0, blob);
     let code = code_offset();
@@ -299,7 +319,10 @@ fn write_code(frame: Frame, plan: &Plan<'_>) {
 
 /// Runs the code once (`inner` times between the TSC reads) on this CPU. `None` without memory.
 pub fn run(plan: &Plan<'_>) -> Option<Outcome> {
-    assert!((1..=CODE_MAX).contains(&plan.code.len()), "length of probed code");
+    assert!(
+        (1..=CODE_MAX).contains(&plan.code.len()),
+        "length of probed code"
+    );
     let irq = IrqGuard::new();
     let number = cpu::number();
     if !prepare_area(number) {
@@ -312,12 +335,20 @@ pub fn run(plan: &Plan<'_>) -> Option<Outcome> {
         write_code(code, plan);
         let base = plan.ring3.unwrap_or(area.base);
         let kernel_stack = area.base + PAGES as u64 * PAGE_SIZE;
-        let stack = if plan.ring3.is_some() { base + 3 * PAGE_SIZE } else { kernel_stack };
+        let stack = if plan.ring3.is_some() {
+            base + 3 * PAGE_SIZE
+        } else {
+            kernel_stack
+        };
         let mut registers = *plan.registers;
         registers.rflags = registers.rflags & CALLER_FLAGS
             | 2
             | if plan.single_step { TRAP_FLAG } else { 0 }
-            | if plan.interrupts && plan.ring3.is_none() { INTERRUPT_FLAG } else { 0 };
+            | if plan.interrupts && plan.ring3.is_none() {
+                INTERRUPT_FLAG
+            } else {
+                0
+            };
         let bytes = register_bytes(&registers);
         raw::write(data, 0, &bytes);
         raw::write(data, REQUESTED, &bytes);
@@ -330,7 +361,14 @@ pub fn run(plan: &Plan<'_>) -> Option<Outcome> {
             (STACK_TOP, stack),
             (RETURN, probe_resume as *const () as u64),
             (RING3, u64::from(plan.ring3.is_some())),
-            (SS_SELECTOR, u64::from(if plan.ring3.is_some() { gdt::USER_DATA.0 } else { gdt::KERNEL_DATA.0 })),
+            (
+                SS_SELECTOR,
+                u64::from(if plan.ring3.is_some() {
+                    gdt::USER_DATA.0
+                } else {
+                    gdt::KERNEL_DATA.0
+                }),
+            ),
         ] {
             put(data, offset, value);
         }
@@ -359,26 +397,41 @@ pub fn run(plan: &Plan<'_>) -> Option<Outcome> {
     // probe_resume, from the blob's end or from the recovery hook, with the saved registers. 4. What
     // the caller's code does to the machine is its own affair (module head).
     unsafe {
-        probe_enter(entry, stack, SAVED_RSP[number].as_ptr(), u64::from(plan.ring3.is_some()), ring_flags(plan), data_rsp);
+        probe_enter(
+            entry,
+            stack,
+            SAVED_RSP[number].as_ptr(),
+            u64::from(plan.ring3.is_some()),
+            ring_flags(plan),
+            data_rsp,
+        );
     }
     trap::set_recovery(None);
     if plan.ring3.is_some() {
         cpu::set_kernel_stack(own_stack);
     }
     let interrupts = cpu::this().interrupts.load(Ordering::Relaxed) - interrupts_before;
-    let running = AREAS[number].lock().as_mut().and_then(|area| area.run.take());
+    let running = AREAS[number]
+        .lock()
+        .as_mut()
+        .and_then(|area| area.run.take());
     drop(irq);
     Some(outcome(&running?, data_frame, stack, interrupts))
 }
 
 /// RFLAGS on entry to the blob: ring 3 runs without interrupts, since a trap would leave the probe half done.
 fn ring_flags(plan: &Plan<'_>) -> u64 {
-    2 | if plan.interrupts && plan.ring3.is_none() { INTERRUPT_FLAG } else { 0 }
+    2 | if plan.interrupts && plan.ring3.is_none() {
+        INTERRUPT_FLAG
+    } else {
+        0
+    }
 }
 
 fn outcome(running: &Running, data: Frame, stack: u64, interrupts: u64) -> Outcome {
     let executions = get(data, EXECUTIONS);
-    let (debug_exceptions, first_debug_offset) = (running.debug_exceptions, running.first_debug_offset);
+    let (debug_exceptions, first_debug_offset) =
+        (running.debug_exceptions, running.first_debug_offset);
     let base = Outcome {
         registers: registers_at(data),
         fault: None,
@@ -393,7 +446,11 @@ fn outcome(running: &Running, data: Frame, stack: u64, interrupts: u64) -> Outco
         None => base,
         Some((frame, cr2)) => Outcome {
             registers: registers_of(frame),
-            fault: Some(Fault { vector: frame.vector as u32, error_code: frame.error_code, cr2: *cr2 }),
+            fault: Some(Fault {
+                vector: frame.vector as u32,
+                error_code: frame.error_code,
+                cr2: *cr2,
+            }),
             rip_offset: frame.rip.wrapping_sub(running.code_base) as i64,
             ticks: None,
             ..base
@@ -416,10 +473,20 @@ fn take_over(frame: &mut TrapFrame) -> bool {
     if matches!(frame.vector, 2 | 18) {
         return false;
     }
-    let cr2 = if frame.vector == trap::PAGE_FAULT { Cr2::read_raw() } else { 0 };
-    let Some(mut slot) = AREAS[cpu::number()].try_lock() else { return false };
-    let Some(area) = slot.as_mut() else { return false };
-    let Some(running) = area.run.as_mut() else { return false };
+    let cr2 = if frame.vector == trap::PAGE_FAULT {
+        Cr2::read_raw()
+    } else {
+        0
+    };
+    let Some(mut slot) = AREAS[cpu::number()].try_lock() else {
+        return false;
+    };
+    let Some(area) = slot.as_mut() else {
+        return false;
+    };
+    let Some(running) = area.run.as_mut() else {
+        return false;
+    };
     if frame.is_user() != running.ring3 || (!frame.is_user() && in_kernel_text(frame.rip)) {
         return false;
     }
@@ -451,7 +518,12 @@ fn step(frame: &mut TrapFrame, running: &mut Running, offset: i64) {
         return;
     }
     // SAFETY: only the symbols' addresses are used.
-    let (exit, before) = unsafe { (blob_offset(&probe_exit) as i64, blob_offset(&probe_before) as i64) };
+    let (exit, before) = unsafe {
+        (
+            blob_offset(&probe_exit) as i64,
+            blob_offset(&probe_before) as i64,
+        )
+    };
     let at = offset + code_offset() as i64;
     if (exit..before).contains(&at) {
         frame.rflags &= !TRAP_FLAG;

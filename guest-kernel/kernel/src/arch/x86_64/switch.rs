@@ -44,10 +44,22 @@ struct Start {
 }
 
 /// Prepares a new process: it will return to user mode with `frame`.
-pub fn prepare_process(context: &Context, stack: crate::mm::stacks::KernelStack, frame: &TrapFrame) {
+pub fn prepare_process(
+    context: &Context,
+    stack: crate::mm::stacks::KernelStack,
+    frame: &TrapFrame,
+) {
     let frame_at = stack.top() - size_of::<TrapFrame>() as u64;
     let start_at = frame_at - size_of::<Start>() as u64;
-    let start = Start { r15: 0, r14: 0, r13: 0, r12: 0, rbp: 0, rbx: 0, rip: process_start as *const () as u64 };
+    let start = Start {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: 0,
+        rbp: 0,
+        rbx: 0,
+        rip: process_start as *const () as u64,
+    };
     // SAFETY: the stack is mapped, belongs to the slot being set up, and nobody runs on it.
     unsafe {
         (frame_at as *mut TrapFrame).write(*frame);
@@ -60,8 +72,15 @@ pub fn prepare_process(context: &Context, stack: crate::mm::stacks::KernelStack,
 pub fn prepare_thread(context: &Context, stack: crate::mm::stacks::KernelStack, entry: fn()) {
     // One word below the top, so that the stack is aligned to 16 when `thread_start` calls.
     let start_at = stack.top() - 16 - size_of::<Start>() as u64;
-    let start =
-        Start { r15: 0, r14: 0, r13: 0, r12: 0, rbp: 0, rbx: entry as usize as u64, rip: thread_start as *const () as u64 };
+    let start = Start {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: 0,
+        rbp: 0,
+        rbx: entry as usize as u64,
+        rip: thread_start as *const () as u64,
+    };
     // SAFETY: as in `prepare_process`.
     unsafe { (start_at as *mut Start).write(start) };
     context.0.store(start_at, Ordering::Relaxed);

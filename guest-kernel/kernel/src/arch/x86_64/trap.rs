@@ -1,12 +1,15 @@
 //! Traps: what `entry.s` saves, and who handles it.
-#![expect(unsafe_code, reason = "called by the assembly stubs; the recovery hook is a raw pointer")]
+#![expect(
+    unsafe_code,
+    reason = "called by the assembly stubs; the recovery hook is a raw pointer"
+)]
 
 use crate::arch::{apic, cpu, irq};
-use core::mem::offset_of;
-use core::sync::atomic::Ordering;
 use ::x86_64::instructions::interrupts;
 use ::x86_64::registers::control::Cr2;
 use ::x86_64::registers::rflags::RFlags;
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
 
 /// Vector "number" of a frame that a system call pushed.
 pub const SYSCALL_VECTOR: u64 = 256;
@@ -77,7 +80,9 @@ pub type RecoveryHook = fn(&mut TrapFrame) -> bool;
 /// hook runs in trap context, possibly on an interrupt stack: no sleeping, no locks that the
 /// interrupted code may hold. The caller keeps interrupts off, or pins itself otherwise, while set.
 pub fn set_recovery(hook: Option<&'static RecoveryHook>) {
-    let pointer = hook.map_or(core::ptr::null_mut(), |hook| core::ptr::from_ref(hook).cast_mut());
+    let pointer = hook.map_or(core::ptr::null_mut(), |hook| {
+        core::ptr::from_ref(hook).cast_mut()
+    });
     cpu::this().recovery.store(pointer, Ordering::Relaxed);
 }
 
@@ -104,7 +109,10 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
         }
     } else {
         let cpu = cpu::this();
-        cpu.interrupts.store(cpu.interrupts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        cpu.interrupts.store(
+            cpu.interrupts.load(Ordering::Relaxed) + 1,
+            Ordering::Relaxed,
+        );
         interrupt(frame.vector as u8);
         if !frame.is_user() {
             preempt_kernel();
@@ -195,5 +203,8 @@ pub fn exception_name(vector: u64) -> &'static str {
         "virtualization exception",
         "control protection exception",
     ];
-    NAMES.get(vector as usize).copied().unwrap_or("reserved exception")
+    NAMES
+        .get(vector as usize)
+        .copied()
+        .unwrap_or("reserved exception")
 }

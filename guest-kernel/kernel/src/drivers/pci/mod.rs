@@ -111,9 +111,22 @@ pub fn enumerate() -> Vec<Function> {
     while let Some(&bus) = buses.get(next) {
         next += 1;
         for device in 0..32 {
-            let header = read(Bdf { bus, device, function: 0 }, register::HEADER) >> 16;
+            let header = read(
+                Bdf {
+                    bus,
+                    device,
+                    function: 0,
+                },
+                register::HEADER,
+            ) >> 16;
             let functions = if header & 0x80 != 0 { 8 } else { 1 };
-            for function in (0..functions).filter_map(|function| function_at(Bdf { bus, device, function })) {
+            for function in (0..functions).filter_map(|function| {
+                function_at(Bdf {
+                    bus,
+                    device,
+                    function,
+                })
+            }) {
                 if function.class[..2] == [0x06, 0x04] {
                     let secondary = (read(function.bdf, register::BUSES) >> 8) as u8;
                     if !buses.contains(&secondary) {

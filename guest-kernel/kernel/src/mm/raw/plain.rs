@@ -1,9 +1,9 @@
 //! Structures that cross the border to user memory as bytes.
 
+use abi::Stat;
 use abi::file::DirEntry;
 use abi::info::{MemoryInfo, ProcessInfo, TimeSpec, TraceStats};
 use abi::net::{FdSet, Interface, SocketInfo, TimeVal};
-use abi::Stat;
 
 /// A structure without padding of which any bytes are a valid value.
 ///
@@ -20,7 +20,20 @@ macro_rules! plain {
 }
 
 plain!(
-    i32, u32, u64, i64, Stat, DirEntry, MemoryInfo, ProcessInfo, TimeSpec, TraceStats, FdSet, Interface, SocketInfo, TimeVal,
+    i32,
+    u32,
+    u64,
+    i64,
+    Stat,
+    DirEntry,
+    MemoryInfo,
+    ProcessInfo,
+    TimeSpec,
+    TraceStats,
+    FdSet,
+    Interface,
+    SocketInfo,
+    TimeVal,
 );
 
 /// The value's bytes.
