@@ -367,23 +367,32 @@ impl Client {
 
     /// What to send next; empty when there is nothing.
     pub fn output(&self) -> &[u8] {
-        match self.sending.front() {
-            None => &[],
-            Some(Outgoing::Bytes(bytes)) => &bytes[self.sent..],
-            Some(Outgoing::Slot(slot)) => match &self.slots[usize::from(*slot)].state {
-                SlotState::Waiting { frame, .. } => &frame[self.sent..],
-                // `settle` keeps a slot waiting while it is in `sending`.
-                SlotState::Idle | SlotState::Done(_) => &[],
-            },
-        }
+        self.outputs().next().unwrap_or_default()
     }
 
-    /// The first `n` bytes of [`Self::output`] were sent.
-    pub fn sent(&mut self, n: usize) {
-        let left = self.output().len();
-        if n < left {
-            self.sent += n;
-        } else {
+    /// Everything that waits to be sent, frame by frame; the first begins where sending stopped.
+    pub fn outputs(&self) -> impl Iterator<Item = &[u8]> {
+        let frame = |out| match out {
+            &Outgoing::Slot(slot) => match self.slots.get(usize::from(slot)).map(|slot| &slot.state) {
+                Some(SlotState::Waiting { frame, .. }) => &frame[..],
+                // `answered` refuses a reply to what is not sent yet, so this does not happen.
+                _ => &[],
+            },
+            Outgoing::Bytes(bytes) => &bytes[..],
+        };
+        let mut skip = self.sent;
+        self.sending.iter().map(frame).map(move |bytes: &[u8]| &bytes[core::mem::take(&mut skip).min(bytes.len())..])
+    }
+
+    /// The first `n` bytes of [`Self::outputs`] were sent.
+    pub fn sent(&mut self, mut n: usize) {
+        while !self.sending.is_empty() {
+            let left = self.output().len();
+            if n < left {
+                self.sent += n;
+                return;
+            }
+            n -= left;
             self.sent = 0;
             self.sending.pop_front();
         }
@@ -391,13 +400,18 @@ impl Client {
 
     /// Moves as much output as fits into `buf` and counts it as sent.
     pub fn fill(&mut self, buf: &mut [u8]) -> usize {
+        let filled = self.peek(buf);
+        self.sent(filled);
+        filled
+    }
+
+    /// Copies as much output as fits into `buf`.
+    pub fn peek(&self, buf: &mut [u8]) -> usize {
         let mut filled = 0;
-        while filled < buf.len() && !self.output().is_empty() {
-            let output = self.output();
-            let n = output.len().min(buf.len() - filled);
-            buf[filled..filled + n].copy_from_slice(&output[..n]);
+        for bytes in self.outputs() {
+            let n = bytes.len().min(buf.len() - filled);
+            buf[filled..filled + n].copy_from_slice(&bytes[..n]);
             filled += n;
-            self.sent(n);
         }
         filled
     }

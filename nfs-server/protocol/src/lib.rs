@@ -5,7 +5,8 @@
 //! - [`frame`]: the 24-byte header and the reassembly of frames from a byte stream;
 //! - [`message`]: one struct for every request and reply, and the one list of operations;
 //! - [`client`]: a client without any I/O: bytes and time go in, bytes and replies come out.
-//!   The guest's kernel and the host's client both drive this one.
+//!   The guest's kernel and the host's client both drive this one;
+//! - `host` (feature `std`): the host's blocking client, and files on top of it.
 //!
 //! # No panics
 //! Decoding takes any bytes: it never panics, and what it allocates is bounded by the length of
@@ -27,13 +28,15 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod client;
 pub mod codec;
 pub mod errno;
 pub mod frame;
+#[cfg(feature = "std")]
+pub mod host;
 pub mod message;
 pub mod name;
 

@@ -1,0 +1,413 @@
+//! Files by path: what `hv fs` and the monitor need.
+
+use std::borrow::ToOwned;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::string::String;
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+use super::session::{Error, Link, Options, Session};
+use crate::client::{Push, Ticket};
+use crate::message::{
+    Access, Append, Attach, Close, Count, Counters, Exports, FollowEvent, Fsync, Getattr, Handle, Kind, Lookup, Mkdir,
+    Open, OpenFlags, Opened, Ping, Read as ReadCall, Readdir, Removes, Rename, Stat, Statfs, StatfsReply, SyncLevel,
+    Truncate, Unlink, Write as WriteCall,
+};
+use crate::name::PathBuf;
+use crate::codec::Rest;
+
+/// Bytes of one read or write of a long transfer.
+const PIECE: u32 = 128 * 1024;
+
+/// One name of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its name; bytes that are no UTF-8 are replaced.
+    pub name: String,
+    /// File or directory.
+    pub kind: Kind,
+    /// What is known about it; an export shows its root.
+    pub stat: Stat,
+    /// Of exports only.
+    pub access: Option<Access>,
+}
+
+/// What a follow brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Which follow.
+    pub id: u32,
+    /// What happened.
+    pub event: FollowEvent,
+    /// Where in the file.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Root {
+    handle: Handle,
+    access: Access,
+    generation: u32,
+}
+
+/// Files of one server by path, `export/path/of/the/file`.
+#[derive(Debug)]
+pub struct Files {
+    session: Session,
+    roots: BTreeMap<Vec<u8>, Root>,
+}
+
+impl Files {
+    /// Connects.
+    pub fn connect(options: Options) -> Result<Self, Error> {
+        Ok(Self::over(Session::connect(options)?))
+    }
+
+    /// On a session of its own.
+    pub fn over(session: Session) -> Self {
+        Self { session, roots: BTreeMap::new() }
+    }
+
+    /// The session below.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// How the connection is.
+    pub fn link(&self) -> Link {
+        self.session.link()
+    }
+
+    /// Round trip.
+    pub fn ping(&mut self) -> Result<(), Error> {
+        self.session.call(&Ping {}).map(drop)
+    }
+
+    /// What every session of the server did so far.
+    pub fn counters<T>(&mut self, mut each: impl FnMut(&Count<'_>) -> T) -> Result<Vec<T>, Error> {
+        let reply = self.session.call(&Counters {})?;
+        Ok(reply.get::<Counters>()?.counts.iter().map(&mut each).collect())
+    }
+
+    /// Lists a directory by name; the empty path lists the exports.
+    pub fn list(&mut self, path: &str) -> Result<Vec<Item>, Error> {
+        if path.trim_matches('/').is_empty() {
+            return self.list_exports();
+        }
+        let dir = self.open(path, OpenFlags::READ | OpenFlags::DIRECTORY, 0)?.handle;
+        let listed = self.list_handle(dir);
+        self.close(dir)?;
+        let mut items = listed?;
+        items.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(items)
+    }
+
+    fn list_exports(&mut self) -> Result<Vec<Item>, Error> {
+        let reply = self.session.call(&Exports {})?;
+        let mut names = Vec::new();
+        for export in reply.get::<Exports>()?.exports {
+            names.push((export.name.to_vec(), export.access));
+        }
+        let mut items = Vec::new();
+        for (name, access) in names {
+            let root = self.root(&name)?;
+            let reply = self.session.call(&Getattr { handle: root.handle })?;
+            let stat = reply.get::<Getattr>()?;
+            items.push(Item { name: text(&name), kind: Kind::Directory, stat, access: Some(access) });
+        }
+        Ok(items)
+    }
+
+    fn list_handle(&mut self, dir: Handle) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        let mut cookie = 0;
+        loop {
+            let reply = self.session.call(&Readdir { handle: dir, cookie, count: 64 * 1024 })?;
+            let part = reply.get::<Readdir>()?;
+            let mut asked = Vec::new();
+            for entry in &part.entries {
+                cookie = entry.cookie;
+                let mut path = PathBuf::new();
+                path.push(entry.name).map_err(io::Error::other)?;
+                let ticket = self.session.submit(&Lookup { dir, path: path.as_path() })?;
+                asked.push((ticket, entry.name));
+                if asked.len() >= 8 {
+                    self.take_stats(&mut asked, &mut items)?;
+                }
+            }
+            self.take_stats(&mut asked, &mut items)?;
+            if part.end || part.entries.is_empty() {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn take_stats(&mut self, asked: &mut Vec<(Ticket, &[u8])>, items: &mut Vec<Item>) -> Result<(), Error> {
+        for (ticket, name) in asked.drain(..) {
+            match self.session.wait(ticket) {
+                Ok(reply) => {
+                    let stat = reply.get::<Lookup>()?;
+                    items.push(Item { name: text(name), kind: stat.kind, stat, access: None });
+                }
+                // It was removed while we listed.
+                Err(error) if error.errno() == Some(crate::Errno::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes a file or directory.
+    pub fn stat(&mut self, path: &str) -> Result<Stat, Error> {
+        let (root, path) = self.resolve(path)?;
+        let reply = self.session.call(&Lookup { dir: root.handle, path: path.as_path() })?;
+        Ok(reply.get::<Lookup>()?)
+    }
+
+    /// Space of an export.
+    pub fn statfs(&mut self, path: &str) -> Result<StatfsReply, Error> {
+        let (root, _) = self.resolve(path)?;
+        let reply = self.session.call(&Statfs { handle: root.handle })?;
+        Ok(reply.get::<Statfs>()?)
+    }
+
+    /// Makes a directory.
+    pub fn mkdir(&mut self, path: &str) -> Result<(), Error> {
+        let (root, path) = self.resolve(path)?;
+        self.session.call(&Mkdir { dir: root.handle, mode: 0o755, path: path.as_path() }).map(drop)
+    }
+
+    /// Removes a file or an empty directory.
+    pub fn remove(&mut self, path: &str) -> Result<(), Error> {
+        let (root, path) = self.resolve(path)?;
+        self.session.call(&Unlink { dir: root.handle, removes: Removes::Either, path: path.as_path() }).map(drop)
+    }
+
+    /// Renames, replacing what is there.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), Error> {
+        let (from_root, from) = self.resolve(from)?;
+        let (to_root, to) = self.resolve(to)?;
+        let call = Rename {
+            from_dir: from_root.handle,
+            to_dir: to_root.handle,
+            replace: true,
+            from: from.as_path(),
+            to: to.as_path(),
+        };
+        self.session.call(&call).map(drop)
+    }
+
+    /// Opens; [`Self::close`] it again.
+    pub fn open(&mut self, path: &str, flags: OpenFlags, mode: u16) -> Result<Opened, Error> {
+        let (root, path) = self.resolve(path)?;
+        let reply = self.session.call(&Open { dir: root.handle, flags, mode, path: path.as_path() })?;
+        Ok(reply.get::<Open<'_>>()?)
+    }
+
+    /// Gives a handle back.
+    pub fn close(&mut self, handle: Handle) -> Result<(), Error> {
+        self.session.call(&Close { handle }).map(drop)
+    }
+
+    /// Reads once.
+    pub fn read_at(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>, Error> {
+        Ok(self.session.call(&ReadCall { handle, offset, count })?.into_payload())
+    }
+
+    /// Writes once.
+    pub fn write_at(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.session.call(&WriteCall { handle, offset, data: Rest(data) }).map(drop)
+    }
+
+    /// Appends once; the file's size afterwards.
+    pub fn append(&mut self, handle: Handle, expected: u64, data: &[u8]) -> Result<u64, Error> {
+        let reply = self.session.call(&Append { handle, expected, data: Rest(data) })?;
+        Ok(reply.get::<Append<'_>>()?.size)
+    }
+
+    /// Sets a file's size.
+    pub fn truncate(&mut self, handle: Handle, size: u64) -> Result<(), Error> {
+        self.session.call(&Truncate { handle, size }).map(drop)
+    }
+
+    /// Makes a file and its name survive a power cut.
+    pub fn fsync(&mut self, handle: Handle) -> Result<(), Error> {
+        self.session.call(&Fsync { handle, level: SyncLevel::All }).map(drop)
+    }
+
+    /// A whole file of moderate size.
+    pub fn read(&mut self, path: &str) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        self.get(path, &mut content, &mut |_, _| {})?;
+        Ok(content)
+    }
+
+    /// Copies a file from the server, with several reads in flight. `progress` hears bytes done and all.
+    pub fn get(&mut self, path: &str, to: &mut dyn Write, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, Error> {
+        let opened = self.open(path, OpenFlags::READ, 0)?;
+        let result = self.get_handle(opened.handle, opened.stat.size, to, progress);
+        self.close(opened.handle)?;
+        result
+    }
+
+    fn get_handle(
+        &mut self,
+        handle: Handle,
+        size: u64,
+        to: &mut dyn Write,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, Error> {
+        let piece = PIECE.min(self.session.max_data());
+        let depth = self.session.free_slots().clamp(1, 8);
+        let mut flying: VecDeque<Ticket> = VecDeque::new();
+        let (mut asked, mut done) = (0, 0);
+        loop {
+            // One beyond the size that was seen: the file may have grown.
+            while flying.len() < depth && asked <= size {
+                flying.push_back(self.session.submit(&ReadCall { handle, offset: asked, count: piece })?);
+                asked += u64::from(piece);
+            }
+            let Some(ticket) = flying.pop_front() else { return Ok(done) };
+            let data = match self.session.wait(ticket) {
+                Ok(reply) => reply.into_payload(),
+                Err(error) => {
+                    flying.drain(..).for_each(|ticket| self.session.cancel(ticket));
+                    return Err(error);
+                }
+            };
+            let written = to.write_all(&data);
+            done += data.len() as u64;
+            progress(done, size.max(done));
+            if written.is_err() || (data.len() as u32) < piece {
+                flying.drain(..).for_each(|ticket| self.session.cancel(ticket));
+                written?;
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Copies to the server: a new file, or a replaced one where the export allows that. With several
+    /// writes in flight, and safe on its disk when this returns.
+    pub fn put(&mut self, path: &str, from: &mut dyn Read, progress: &mut dyn FnMut(u64)) -> Result<u64, Error> {
+        let (root, _) = self.resolve(path)?;
+        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+        let handle = self.open(path, flags, 0o644)?.handle;
+        let result = self.put_handle(handle, root.access, from, progress);
+        let result = result.and_then(|done| self.fsync(handle).map(|()| done));
+        self.close(handle)?;
+        result
+    }
+
+    fn put_handle(
+        &mut self,
+        handle: Handle,
+        access: Access,
+        from: &mut dyn Read,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, Error> {
+        let mut piece = vec![0; PIECE.min(self.session.max_data()) as usize];
+        let depth = self.session.free_slots().clamp(1, 8);
+        let mut flying: VecDeque<(Ticket, usize)> = VecDeque::new();
+        let (mut offset, mut done) = (0, 0);
+        let mut end = false;
+        loop {
+            while flying.len() < depth && !end {
+                let n = read_full(from, &mut piece)?;
+                end = n < piece.len();
+                let data = Rest(&piece[..n]);
+                if n == 0 {
+                    break;
+                }
+                // The server works in order of arrival, so appends may follow each other closely.
+                let ticket = match access {
+                    Access::AppendOnly => self.session.submit(&Append { handle, expected: offset, data })?,
+                    Access::ReadWrite | Access::ReadOnly => self.session.submit(&WriteCall { handle, offset, data })?,
+                };
+                offset += n as u64;
+                flying.push_back((ticket, n));
+            }
+            let Some((ticket, n)) = flying.pop_front() else { return Ok(done) };
+            if let Err(error) = self.session.wait(ticket) {
+                flying.drain(..).for_each(|(ticket, _)| self.session.cancel(ticket));
+                return Err(error);
+            }
+            done += n as u64;
+            progress(done);
+        }
+    }
+
+    /// Follows a file from an offset; what comes is taken with [`Self::next_followed`].
+    pub fn follow(&mut self, path: &str, offset: u64) -> Result<u32, Error> {
+        let (root, path) = self.resolve(path)?;
+        Ok(self.session.follow(root.handle, path.as_path(), offset))
+    }
+
+    /// Stops it.
+    pub fn unfollow(&mut self, id: u32) {
+        self.session.unfollow(id);
+    }
+
+    /// The next thing that happened to a followed file, if it happens within this time.
+    pub fn next_followed(&mut self, within: Duration) -> Result<Option<Followed>, Error> {
+        match self.session.next_push(within)? {
+            None => Ok(None),
+            Some(Push { failure: Some(failure), .. }) => Err(Error::Refused(failure)),
+            Some(Push { id, event, offset, data, failure: None }) => Ok(Some(Followed { id, event, offset, data })),
+        }
+    }
+
+    /// Ends the session on the server.
+    pub fn goodbye(self) {
+        self.session.goodbye();
+    }
+
+    fn resolve(&mut self, path: &str) -> Result<(Root, PathBuf), Error> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let path = PathBuf::parse(path.as_bytes()).map_err(invalid)?;
+        let mut names = path.as_path().names().map(ToOwned::to_owned);
+        let export = names.next().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the path names no export; list the server to see them")
+        })?;
+        let mut below = PathBuf::new();
+        for name in names {
+            below.push(&name).map_err(invalid)?;
+        }
+        Ok((self.root(&export)?, below))
+    }
+
+    fn root(&mut self, export: &[u8]) -> Result<Root, Error> {
+        let generation = self.session.generation();
+        if let Some(root) = self.roots.get(export)
+            && root.generation == generation
+        {
+            return Ok(*root);
+        }
+        let reply = self.session.call(&Attach { export })?;
+        let attached = reply.get::<Attach<'_>>()?;
+        let generation = self.session.generation();
+        let root = Root { handle: attached.root, access: attached.access, generation };
+        self.roots.insert(export.to_vec(), root);
+        Ok(root)
+    }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match from.read(&mut buf[done..]) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

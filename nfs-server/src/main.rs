@@ -1,0 +1,99 @@
+//! The program `nfs-server`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use nfs_server::config::{self, Config, ExportConfig, Limits, Security};
+use nfs_server::server::Server;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves directories over SNFS, the simple network file system.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// A directory to serve, and what clients may do there: ro (default), rw, append
+    #[arg(long = "export", value_name = "NAME=DIR[:ro|rw|append]")]
+    exports: Vec<ExportConfig>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7049")]
+    listen: SocketAddr,
+    /// Plain mode, loopback only: file with the token, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Folder where sessions survive a kill of the server
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Where Prometheus may ask for counters
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    /// Write the address to this file once clients can connect
+    #[arg(long, value_name = "FILE")]
+    print_addr_file: Option<PathBuf>,
+    /// Logs as JSON, one object a line; RUST_LOG chooses what is logged
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    start_log(options.log_json);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(serve(options))
+}
+
+fn start_log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.init() }
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let Some(token_file) = &options.token_file else {
+        bail!("give --token-file FILE, so that clients can prove who they are");
+    };
+    let config = Config {
+        exports: options.exports,
+        listen: options.listen,
+        security: Security::Plain { token: config::read_secret(token_file)? },
+        state: options.state,
+        limits: Limits::default(),
+        metrics: options.metrics,
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::bind(config).await?;
+    announce(&server, options.print_addr_file.as_deref())?;
+    let stop = server.stopper();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.stop();
+    });
+    server.run().await
+}
+
+/// `listening on ADDR` on standard output, and the address alone in a file.
+fn announce(server: &Server, file: Option<&Path>) -> anyhow::Result<()> {
+    let address = server.address()?;
+    if let Some(metrics) = server.metrics_address() {
+        tracing::info!("metrics on http://{metrics}/metrics");
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on {address}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")?;
+    if let Some(path) = file {
+        // Whole or not at all: whoever waits for the file reads it at once.
+        let new = path.with_extension("new");
+        std::fs::write(&new, format!("{address}\n"))
+            .and_then(|()| std::fs::rename(&new, path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
