@@ -39,6 +39,8 @@ pub const COUNT_MAX: u32 = 65_536;
 pub const INTERRUPTS_OFF_MAX: u64 = 1_000_000;
 /// Pages in the probe window.
 pub const WINDOW_PAGES: u64 = 512;
+/// Pages behind the window that the kernel uses itself: a scratch page, and code, data and stack of ring 3.
+pub const WINDOW_EXTRA: u64 = 8;
 /// First address of the probe window: a part of the caller's lower half that only probe maps.
 pub const WINDOW_BASE: u64 = 0x0000_6000_0000_0000;
 /// Longest transfer of [`MEMORY_READ`] and [`MEMORY_WRITE`] in bytes.

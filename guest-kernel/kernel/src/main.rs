@@ -14,13 +14,17 @@ mod file;
 mod fs;
 mod klog;
 mod mm;
+mod net;
 mod panic;
+mod probe;
 mod proc;
+mod remote;
 mod settings;
 mod symbols;
 mod sync;
 mod syscall;
 mod time;
+mod trace;
 
 use multiboot2::BootInformation;
 
@@ -45,6 +49,11 @@ fn main(loader: &BootInformation<'_>, loader_at: u64) -> ! {
     console::init_input(); // keys
     fs::init(); // root file system from the boot module
     report(protections);
+    net::init(); // network card and stack
+    remote::init(); // sessions with file servers
+    trace::init(arch::cpu::MAX_CPUS); // a ring for each CPU
+    probe::init(); // which hypervisor answers
+    trace::start(); // to the server, if there is one
     mm::commit::seal(); // what is free now belongs to user programs
     proc::init::start(); // the first process
     proc::sched::run()

@@ -123,7 +123,7 @@ fn run_process(process: &'static Process) {
     state.cpu = cpu.number.load(Ordering::Relaxed);
     state.since = time::read_tsc();
     let user = !state.kernel;
-    cpu::set_current(Some(process.slot()));
+    cpu::set_current(Some(process.slot()), state.pid.0);
     cpu::set_kernel_stack(process.stack().top());
     cpu.reschedule.store(false, Ordering::Relaxed);
     if user {
@@ -144,7 +144,7 @@ fn run_process(process: &'static Process) {
         process.fpu.lock().save();
     }
     state.cpu_ticks += time::read_tsc().saturating_sub(state.since);
-    cpu::set_current(None);
+    cpu::set_current(None, 0);
     if cpu::online_count() > 1 {
         // Another CPU may run the process next, let it exit and free the tables loaded here.
         paging::load_root(kernel_space::root());

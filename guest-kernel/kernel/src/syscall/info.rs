@@ -19,12 +19,17 @@ pub(super) fn uptime(_call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn gettime(call: &mut Call<'_>) -> CallResult {
-    let from_ns =
-        |ns: u64| TimeSpec { seconds: (ns / 1_000_000_000) as i64, nanoseconds: (ns % 1_000_000_000) as i64 };
+    let from_ns = |ns: u64| TimeSpec {
+        seconds: (ns / 1_000_000_000) as i64,
+        nanoseconds: (ns % 1_000_000_000) as i64,
+    };
     let value = match call.int(0) {
         CLOCK_REALTIME => from_ns(time::wall_ns()),
         CLOCK_MONOTONIC => from_ns(time::now().0),
-        CLOCK_TSC => TimeSpec { seconds: time::tsc_hz() as i64, nanoseconds: time::read_tsc() as i64 },
+        CLOCK_TSC => TimeSpec {
+            seconds: time::tsc_hz() as i64,
+            nanoseconds: time::read_tsc() as i64,
+        },
         _ => return Err(Errno::EINVAL),
     };
     user::write(call.argument(1), &value).map(|()| 0)
@@ -38,7 +43,10 @@ pub(super) fn ps(call: &mut Call<'_>) -> CallResult {
             break;
         }
         if let Some(info) = proc::info(process) {
-            user::copy_out(address + (done * size_of::<ProcessInfo>()) as u64, bytes_of(&info))?;
+            user::copy_out(
+                address + (done * size_of::<ProcessInfo>()) as u64,
+                bytes_of(&info),
+            )?;
             done += 1;
         }
     }
@@ -46,7 +54,10 @@ pub(super) fn ps(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn meminfo(call: &mut Call<'_>) -> CallResult {
-    let processes = table::all().iter().filter(|process| process.state.lock().run != RunState::Unused).count();
+    let processes = table::all()
+        .iter()
+        .filter(|process| process.state.lock().run != RunState::Unused)
+        .count();
     let info = MemoryInfo {
         total_pages: frames::total_count() as u64,
         free_pages: frames::free_count() as u64,
@@ -63,7 +74,10 @@ pub(super) fn meminfo(call: &mut Call<'_>) -> CallResult {
 pub(super) fn getconf(call: &mut Call<'_>) -> CallResult {
     let key = user::string(call.argument(0), 64)?;
     // The server's token is the kernel's secret.
-    let key = core::str::from_utf8(&key).ok().filter(|key| *key != "token").ok_or(Errno::ENOENT)?;
+    let key = core::str::from_utf8(&key)
+        .ok()
+        .filter(|key| *key != "token")
+        .ok_or(Errno::ENOENT)?;
     let value = settings::value(key).ok_or(Errno::ENOENT)?.as_bytes();
     if value.len() >= call.length(2)? {
         return Err(Errno::ERANGE);
@@ -84,16 +98,4 @@ pub(super) fn poweroff(call: &mut Call<'_>) -> CallResult {
     let status = call.int(0) as u8;
     crate::println!("power off, status {status}");
     power::off(status)
-}
-
-pub(super) fn probe(_call: &mut Call<'_>) -> CallResult {
-    Err(Errno::EPERM)
-}
-
-pub(super) fn tracectl(_call: &mut Call<'_>) -> CallResult {
-    Err(Errno::EPERM)
-}
-
-pub(super) fn traceevent(_call: &mut Call<'_>) -> CallResult {
-    Err(Errno::EPERM)
 }

@@ -127,10 +127,11 @@ pub fn current_slot() -> Option<usize> {
 }
 
 /// Notes the process that runs here; interrupts are off.
-pub fn set_current(slot: Option<usize>) {
-    this()
-        .current
+pub fn set_current(slot: Option<usize>, pid: u32) {
+    let cpu = this();
+    cpu.current
         .store(slot.unwrap_or(NO_PROCESS), Ordering::Relaxed);
+    cpu.pid.store(pid, Ordering::Relaxed);
 }
 
 /// Sets the stack on which traps and system calls from user mode start; interrupts are off.
