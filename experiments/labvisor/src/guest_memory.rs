@@ -106,6 +106,13 @@ impl GuestMemory {
         address < self.hidden.end && end > self.hidden.start
     }
 
+    /// Whether any byte of the range is RAM, labvisor's included.
+    pub fn touches_ram(&self, address: u64, length: u64) -> bool {
+        let end = address.saturating_add(length);
+        let touches = |ram: &Range<u64>| address < ram.end && end > ram.start;
+        self.ram.iter().any(touches)
+    }
+
     /// Whether all of the range is RAM that belongs to the guest.
     pub fn is_ram(&self, address: u64, length: u64) -> bool {
         let Some(end) = address.checked_add(length) else {

@@ -12,12 +12,16 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod defects;
+pub mod emulate;
 pub mod exits;
 pub mod guest_memory;
 pub mod log;
 pub mod machine;
 pub mod memory_map;
 pub mod multiboot;
+pub mod net_device;
 pub mod paging;
+pub mod pci;
 pub mod vcpu;
+pub mod virtio;
 pub mod vmcb;

@@ -63,6 +63,7 @@ pub fn start(magic: u32, info: u32) -> ! {
     let features = CpuId::new().get_svm_info();
     let has_next_rip = features.is_some_and(|svm| svm.has_nrip());
     let mut vmm = Vmm::new(memory, nested, log, has_next_rip);
+    vmm.add_net_device(&mut m);
     vmm.log
         .line(&mut m, format_args!("guest starts at {:#x}", loaded.entry));
     serve(&mut vmm, &mut vcpu, &mut m)

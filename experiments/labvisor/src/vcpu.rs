@@ -254,6 +254,12 @@ impl Vcpu {
         }
     }
 
+    /// Forgets all translations at the next VMRUN: the nested page table changed (APM vol. 2,
+    /// 15.16.1).
+    pub fn flush_tlb(&mut self) {
+        self.vmcb.control.tlb_control = 1;
+    }
+
     /// The event whose delivery the exit interrupted, in the form of an injection; 0 for none.
     pub fn interrupted_delivery(&self) -> u64 {
         const VALID: u64 = 1 << 31;

@@ -1,27 +1,49 @@
 //! IN and OUT to the ports labvisor keeps (APM vol. 2, 15.10): its console, and PCI
 //! configuration space where its own device appears.
 
-use super::Vmm;
-use crate::defects::{self, Defect};
-use crate::machine::Machine;
-use crate::vcpu::Vcpu;
+use core::ops::RangeInclusive;
 
-const COM1: core::ops::RangeInclusive<u16> = 0x3f8..=0x3ff;
+use super::{GuestBus, Vmm};
+use crate::defects::{self, Defect};
+use crate::emulate::{self, Bus, RDI, RSI, Repetition};
+use crate::guest_memory::{Access, Fault};
+use crate::machine::Machine;
+use crate::net_device;
+use crate::pci;
+use crate::vcpu::{Exception, Vcpu};
+
+const COM1: RangeInclusive<u16> = 0x3f8..=0x3ff;
 
 /// Ports whose accesses exit.
-pub const INTERCEPTED_PORTS: &[core::ops::RangeInclusive<u16>] = &[COM1];
+pub const INTERCEPTED_PORTS: &[RangeInclusive<u16>] = &[COM1, pci::DATA_PORTS];
+
+/// Fields of EXITINFO1 (APM vol. 2, 15.10.2).
+mod info {
+    pub(super) const INPUT: u64 = 1 << 0;
+    pub(super) const STRING: u64 = 1 << 2;
+    pub(super) const SIZE_SHIFT: u64 = 4;
+    pub(super) const PORT_SHIFT: u64 = 16;
+}
 
 impl Vmm {
     pub(super) fn io(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
-        let info = vcpu.vmcb.control.exit_info_1;
-        let port = (info >> 16) as u16;
-        let bytes = (info >> 4 & 7) as u8;
+        let exit = vcpu.vmcb.control.exit_info_1;
+        let port = (exit >> info::PORT_SHIFT) as u16;
+        let bytes = (exit >> info::SIZE_SHIFT & 7) as u8;
+        let input = exit & info::INPUT != 0;
+        if exit & info::STRING != 0 {
+            if let Err(fault) = self.string_io(vcpu, m, port, input) {
+                vcpu.inject(fault.exception());
+            }
+            return;
+        }
         let rax = vcpu.vmcb.save.rax;
-        if info & 1 != 0 {
+        if input {
             let value = u64::from(self.port_in(m, port, bytes));
             vcpu.vmcb.save.rax = match bytes {
                 1 => rax & !0xff | value & 0xff,
                 2 => rax & !0xffff | value & 0xffff,
+                _ if defects::planted(Defect::InKeepsUpperHalf) => rax & !0xffff_ffff | value,
                 _ => value,
             };
         } else {
@@ -33,36 +55,133 @@ impl Vmm {
             .exit_info_2
             .wrapping_sub(vcpu.vmcb.save.rip);
         vcpu.finish_instruction(length);
+        self.follow_bar(vcpu);
     }
 
-    /// An access that touches a hidden port goes byte by byte, so that its other bytes cannot
-    /// carry the hidden ones along.
-    fn port_in(&mut self, m: &mut dyn Machine, port: u16, bytes: u8) -> u32 {
-        if defects::planted(Defect::IoFirstPortDecides) && !COM1.contains(&port) {
-            return m.port_in(port, bytes);
-        }
-        let byte = |number: u8| {
-            let port = port.wrapping_add(u16::from(number));
-            let value = if COM1.contains(&port) {
-                0xff
-            } else {
-                m.port_in(port, 1) & 0xff
-            };
-            value << (8 * number)
+    /// INS or OUTS: one repetition; the instruction exits again for the next.
+    fn string_io(
+        &mut self,
+        vcpu: &mut Vcpu,
+        m: &mut dyn Machine,
+        port: u16,
+        input: bool,
+    ) -> Result<(), Fault> {
+        let (bytes, length) = self.fetch(vcpu, m);
+        let instruction = emulate::decode(vcpu, &bytes[..length]);
+        let repetition = Repetition::new(vcpu, &instruction);
+        let size = repetition.size as u8;
+        let place = if input {
+            repetition.target
+        } else {
+            repetition.source
         };
-        (0..bytes).map(byte).fold(0, |all, byte| all | byte)
+        let Some(at) = place.filter(|_| matches!(size, 1 | 2 | 4)) else {
+            vcpu.inject(Exception::InvalidOpcode);
+            return Ok(());
+        };
+        if repetition.is_over {
+            repetition.finish(vcpu, &[]);
+        } else if input {
+            // The page first: a fault must come before the device is read.
+            self.memory.translate(m, vcpu, at, Access::write(vcpu))?;
+            let value = self.port_in(m, port, size).to_le_bytes();
+            GuestBus::new(self, m).write(vcpu, at, &value[..usize::from(size)])?;
+            repetition.finish(vcpu, &[RDI]);
+        } else {
+            let mut value = [0; 4];
+            GuestBus::new(self, m).read(vcpu, at, &mut value[..usize::from(size)])?;
+            self.port_out(m, port, size, u32::from_le_bytes(value));
+            repetition.finish(vcpu, &[RSI]);
+        }
+        self.follow_bar(vcpu);
+        Ok(())
+    }
+
+    /// An access that touches a hidden port and others goes byte by byte, so that the others
+    /// cannot carry the hidden ones along.
+    fn port_in(&mut self, m: &mut dyn Machine, port: u16, bytes: u8) -> u32 {
+        if self.owner(port, bytes) == Owner::Mixed {
+            let byte = |number: u8| {
+                let port = port.wrapping_add(u16::from(number));
+                self.port_in_one_owner(m, port, 1) << (8 * number)
+            };
+            return (0..bytes).map(byte).fold(0, |all, byte| all | byte);
+        }
+        self.port_in_one_owner(m, port, bytes)
+    }
+
+    fn port_in_one_owner(&self, m: &mut dyn Machine, port: u16, bytes: u8) -> u32 {
+        let all = u32::MAX >> (32 - 8 * u32::from(bytes));
+        match self.owner(port, bytes) {
+            Owner::Console if defects::planted(Defect::ConsoleReadable) => m.port_in(port, bytes),
+            Owner::Console => all,
+            Owner::PciData => match &self.net {
+                Some(net) if let Some(target) = net_device::target(m, net, port) => (0..bytes)
+                    .map(|number| u32::from(net.function.read(target.byte(number))) << (8 * number))
+                    .fold(0, |all, byte| all | byte),
+                _ => m.port_in(port, bytes),
+            },
+            _ => m.port_in(port, bytes),
+        }
     }
 
     fn port_out(&mut self, m: &mut dyn Machine, port: u16, bytes: u8, value: u32) {
-        if defects::planted(Defect::IoFirstPortDecides) && !COM1.contains(&port) {
-            m.port_out(port, bytes, value);
+        if self.owner(port, bytes) == Owner::Mixed {
+            for number in 0..bytes {
+                let port = port.wrapping_add(u16::from(number));
+                self.port_out_one_owner(m, port, 1, value >> (8 * number) & 0xff);
+            }
             return;
         }
-        for number in 0..bytes {
-            let port = port.wrapping_add(u16::from(number));
-            if !COM1.contains(&port) {
-                m.port_out(port, 1, value >> (8 * number) & 0xff);
-            }
+        self.port_out_one_owner(m, port, bytes, value);
+    }
+
+    fn port_out_one_owner(&mut self, m: &mut dyn Machine, port: u16, bytes: u8, value: u32) {
+        match self.owner(port, bytes) {
+            Owner::Console => {}
+            Owner::PciData => match &mut self.net {
+                Some(net) if let Some(target) = net_device::target(m, net, port) => {
+                    let value = &value.to_le_bytes()[..usize::from(bytes)];
+                    net.function.write(target, value);
+                }
+                _ => m.port_out(port, bytes, value),
+            },
+            _ => m.port_out(port, bytes, value),
         }
     }
+
+    fn owner(&self, port: u16, bytes: u8) -> Owner {
+        let last = port.saturating_add(u16::from(bytes) - 1);
+        let of = |range: &RangeInclusive<u16>| (range.contains(&port), range.contains(&last));
+        if defects::planted(Defect::IoFirstPortDecides) && !pci::DATA_PORTS.contains(&port) {
+            return match of(&COM1) {
+                (true, _) => Owner::Console,
+                _ => Owner::Guest,
+            };
+        }
+        match (of(&COM1), of(&pci::DATA_PORTS)) {
+            ((true, true), _) => Owner::Console,
+            (_, (true, true)) => Owner::PciData,
+            ((false, false), (false, false)) => Owner::Guest,
+            _ => Owner::Mixed,
+        }
+    }
+
+    /// After a write to the device's configuration space.
+    fn follow_bar(&mut self, vcpu: &mut Vcpu) {
+        if let Some(net) = &mut self.net
+            && net.follow_bar(&self.memory, &mut self.nested) != Ok(false)
+            && !defects::planted(Defect::BarMoveWithoutFlush)
+        {
+            vcpu.flush_tlb();
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    Guest,
+    Console,
+    PciData,
+    Mixed,
 }

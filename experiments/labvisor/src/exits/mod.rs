@@ -1,6 +1,7 @@
 //! The story of an exit: the guest stopped, labvisor finds out why, does what is due, and lets
 //! it go on. One file for each kind of exit.
 
+mod bus;
 mod counters;
 mod cpuid;
 mod hypercall;
@@ -11,12 +12,14 @@ mod trace;
 
 use core::fmt;
 
+use bus::GuestBus;
 pub use counters::Counters;
 
 use crate::defects::{self, Defect};
 use crate::guest_memory::{Access, GuestMemory};
 use crate::log::Log;
 use crate::machine::Machine;
+use crate::net_device::NetDevice;
 use crate::paging::PageTables;
 use crate::vcpu::{Exception, Vcpu};
 
@@ -91,11 +94,14 @@ pub struct Vmm {
     pub log: Log,
     /// Exits counted and timed.
     pub counters: Counters,
+    /// The network device, where the machine has room for it.
+    pub net: Option<NetDevice>,
     /// Whether the processor saves the next RIP.
     pub has_next_rip: bool,
     shell: hypercall::Shell,
     tsc_adjust: u64,
     ring: Option<trace::Ring>,
+    msix_vector_written: bool,
 }
 
 impl Vmm {
@@ -110,6 +116,20 @@ impl Vmm {
             shell: hypercall::Shell::default(),
             tsc_adjust: 0,
             ring: None,
+            msix_vector_written: false,
+            net: None,
+        }
+    }
+
+    /// Adds the network device, if the machine has room for it.
+    pub fn add_net_device(&mut self, m: &mut dyn Machine) {
+        let Some(mut net) = NetDevice::place(m, &self.memory) else {
+            self.log
+                .line(m, format_args!("no room for the network device"));
+            return;
+        };
+        if net.follow_bar(&self.memory, &mut self.nested).is_ok() {
+            self.net = Some(net);
         }
     }
 

@@ -1,16 +1,64 @@
-//! An access that the nested page table refuses (APM vol. 2, 15.25.6).
+//! An access that the nested page table refuses (APM vol. 2, 15.25.6): to the registers of
+//! labvisor's network device, to memory that is hidden, or to where nothing is.
 
-use super::{Stop, Vmm};
+use super::{GuestBus, Stop, Vmm};
+use crate::defects::{self, Quirk};
+use crate::emulate::{self, Failure};
 use crate::machine::Machine;
 use crate::vcpu::{Exception, Vcpu};
+
+/// Bits of EXITINFO1.
+mod info {
+    pub(super) const WRITE: u64 = 1 << 1;
+    pub(super) const USER: u64 = 1 << 2;
+    pub(super) const FETCH: u64 = 1 << 4;
+    /// The access was the processor's own, walking the guest's page tables.
+    pub(super) const TABLE_WALK: u64 = 1 << 33;
+}
 
 impl Vmm {
     pub(super) fn nested_fault(
         &mut self,
         vcpu: &mut Vcpu,
-        _m: &mut dyn Machine,
+        m: &mut dyn Machine,
     ) -> Result<(), Stop> {
-        vcpu.inject(Exception::GeneralProtection);
+        let info = vcpu.vmcb.control.exit_info_1;
+        let address = vcpu.vmcb.control.exit_info_2;
+        let hidden = self.memory.touches_hidden(address, 1);
+        if hidden && info & info::WRITE != 0 && defects::quirk(Quirk::HiddenWritePanics) {
+            return Err(Stop::Panic("write to hidden memory"));
+        }
+        // No exception can be delivered over such memory: the guest shuts down.
+        if vcpu.interrupted_delivery() != 0 {
+            return Err(Stop::NoTables);
+        }
+        if info & info::FETCH != 0 && info & info::TABLE_WALK == 0 {
+            vcpu.inject(Exception::GeneralProtection);
+            return Ok(());
+        }
+        let (bytes, length) = self.fetch(vcpu, m);
+        let instruction = emulate::decode(vcpu, &bytes[..length]);
+        if info & info::TABLE_WALK != 0 {
+            // Tables in memory that is not there read as zeros: not present.
+            let operand = emulate::operand_address(vcpu, &instruction);
+            vcpu.inject(Exception::PageFault {
+                code: (info & (info::WRITE | info::USER | info::FETCH)) as u32,
+                address: operand.unwrap_or(vcpu.instruction_address()),
+            });
+            return Ok(());
+        }
+        match emulate::execute(vcpu, &mut GuestBus::new(self, m), &instruction) {
+            Ok(()) => {}
+            Err(Failure::Fault(fault)) => vcpu.inject(fault.exception()),
+            Err(Failure::Unsupported) if defects::quirk(Quirk::OddInstructionPanics) => {
+                return Err(Stop::Panic("instruction not supported"));
+            }
+            Err(Failure::Unsupported) => vcpu.inject(Exception::InvalidOpcode),
+        }
+        if core::mem::take(&mut self.msix_vector_written) && defects::quirk(Quirk::MsixVectorPanics)
+        {
+            return Err(Stop::Panic("queue_msix_vector without MSI-X"));
+        }
         Ok(())
     }
 }
