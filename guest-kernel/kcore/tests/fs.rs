@@ -119,6 +119,21 @@ fn names_are_cut_at_fourteen_bytes() {
 }
 
 #[test]
+fn a_path_has_at_most_127_bytes() {
+    let mut fs = fresh();
+    let path = "x".repeat(127);
+    write(&mut fs, &path, b"x");
+    assert_eq!(read(&mut fs, &path).unwrap(), b"x");
+    let too_long = [b'x'; 128];
+    for outcome in [
+        fs.open(ROOT, &too_long, OpenFlags::CREATE),
+        fs.lookup(ROOT, &too_long),
+    ] {
+        assert_eq!(outcome, Err(Errno::ENAMETOOLONG));
+    }
+}
+
+#[test]
 fn unlink_while_open_keeps_the_file_until_the_last_put() {
     let mut fs = fresh();
     let before = fs.usage().unwrap();

@@ -18,7 +18,8 @@
 //! - A call that returns an [`Inum`] counted a reference to it: [`FileSystem::put`] gives it back,
 //!   [`FileSystem::dup`] counts another. Open files and current directories hold references.
 //!   A file without names lives until its last reference goes.
-//! - Paths are bytes, absolute or relative to an inode. Names are cut at 14 bytes, as in xv6.
+//! - Paths are at most 127 bytes, absolute or relative to an inode. Names are cut at 14 bytes, as in
+//!   xv6.
 //!
 //! # What it promises
 //! - Each call is one transaction, but a write that is long (more than about 20 blocks) or leaves a
@@ -242,7 +243,7 @@ impl<D: BlockDevice> FileSystem<D> {
     /// The inode a path names; counts a reference.
     ///
     /// # Errors
-    /// ENOENT, ENOTDIR, EINVAL for a NUL in the path, EIO.
+    /// ENOENT, ENOTDIR, ENAMETOOLONG, EINVAL for a NUL in the path, EIO.
     pub fn lookup(&mut self, cwd: Inum, path: &[u8]) -> Result<Inum, Errno> {
         let inum = self.walk(cwd, path)?;
         self.dup(inum);

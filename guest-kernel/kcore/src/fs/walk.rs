@@ -4,6 +4,9 @@ use super::{BlockDevice, FileSystem, Inum};
 use abi::Errno;
 use fs_format::{Name, TYPE_DIR};
 
+/// Longest path, in bytes. xv6's limit of 128 counts the NUL.
+const MAX_PATH: usize = 127;
+
 /// The first component of a path and the rest without leading slashes; `None` when there is none.
 fn split_first(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let path = path.skip_slashes();
@@ -48,7 +51,7 @@ impl<D: BlockDevice> FileSystem<D> {
     /// The inode a path names. Like xv6, an empty path names the current directory, and slashes at
     /// the end mean nothing.
     pub(super) fn walk(&mut self, cwd: Inum, path: &[u8]) -> Result<Inum, Errno> {
-        refuse_nul(path)?;
+        check_path(path)?;
         let mut here = Self::start_of(cwd, path);
         let mut rest = path;
         while let Some((first, after)) = split_first(rest) {
@@ -65,7 +68,7 @@ impl<D: BlockDevice> FileSystem<D> {
         cwd: Inum,
         path: &[u8],
     ) -> Result<Option<Place>, Errno> {
-        refuse_nul(path)?;
+        check_path(path)?;
         let mut dir = Self::start_of(cwd, path);
         let Some((mut name, mut rest)) = split_first(path) else {
             return Ok(None);
@@ -84,8 +87,10 @@ impl<D: BlockDevice> FileSystem<D> {
     }
 }
 
-fn refuse_nul(path: &[u8]) -> Result<(), Errno> {
-    if path.contains(&0) {
+fn check_path(path: &[u8]) -> Result<(), Errno> {
+    if path.len() > MAX_PATH {
+        Err(Errno::ENAMETOOLONG)
+    } else if path.contains(&0) {
         Err(Errno::EINVAL)
     } else {
         Ok(())
