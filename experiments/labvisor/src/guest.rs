@@ -4,9 +4,10 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use elf::ElfBytes;
-use elf::abi::PT_LOAD;
+use elf::abi::{EI_NIDENT, PT_LOAD};
 use elf::endian::LittleEndian;
+use elf::file::{self, Class, FileHeader};
+use elf::segment::{ProgramHeader, SegmentTable};
 use labvisor::memory_map::Region;
 use labvisor::multiboot::Info;
 use labvisor::paging::PAGE;
@@ -37,11 +38,7 @@ pub fn load(info: &mut Info) -> Result<Loaded, &'static str> {
     let file = kernel.range;
     let mut head: Vec<u8> = alloc::vec![0; HEAD.min(file.end - file.start) as usize];
     physical::read(file.start, &mut head);
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(&head)
-        .map_err(|_| "the guest is not an ELF file")?;
-    let segments = elf
-        .segments()
-        .ok_or("the guest's ELF file has no segments")?;
+    let (header, segments) = headers(&head).ok_or("the guest is not an ELF64 file")?;
     let mut entry = None;
     let mut top = 0;
     for segment in segments.iter().filter(|segment| segment.p_type == PT_LOAD) {
@@ -55,7 +52,7 @@ pub fn load(info: &mut Info) -> Result<Loaded, &'static str> {
         zero(place.start + segment.p_filesz..place.end);
         // The entry point is a virtual or a physical address, as GRUB takes it.
         for base in [segment.p_vaddr, segment.p_paddr] {
-            let offset = elf.ehdr.e_entry.wrapping_sub(base);
+            let offset = header.e_entry.wrapping_sub(base);
             if offset < segment.p_memsz && entry.is_none() {
                 entry = Some(segment.p_paddr + offset);
             }
@@ -73,6 +70,17 @@ pub fn load(info: &mut Info) -> Result<Loaded, &'static str> {
         entry,
         info: place as u32,
     })
+}
+
+fn headers(head: &[u8]) -> Option<(FileHeader<LittleEndian>, Vec<ProgramHeader>)> {
+    let ident = file::parse_ident::<LittleEndian>(head).ok()?;
+    let tail = head.get(EI_NIDENT..)?;
+    let header = FileHeader::parse_tail(ident, tail).ok()?;
+    let table = head.get(usize::try_from(header.e_phoff).ok()?..)?;
+    let segments = SegmentTable::new(header.endianness, header.class, table);
+    let segments: Vec<_> = segments.iter().take(header.e_phnum.into()).collect();
+    let whole = header.class == Class::ELF64 && segments.len() == usize::from(header.e_phnum);
+    whole.then_some((header, segments))
 }
 
 fn copy(from: u64, to: u64, length: u64) {

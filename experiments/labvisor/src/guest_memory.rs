@@ -73,7 +73,7 @@ impl Fault {
     pub fn exception(self) -> Exception {
         match self {
             Fault::Page { code, address } => Exception::PageFault { code, address },
-            Fault::NonCanonical | Fault::NotRam => Exception::GeneralProtection,
+            Fault::NonCanonical | Fault::NotRam => Exception::GeneralProtection(0),
         }
     }
 }

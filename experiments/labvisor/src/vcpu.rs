@@ -72,6 +72,9 @@ pub mod bits {
     pub const DR6_BS: u64 = 1 << 14;
 }
 
+/// The vector of #GP, the one exception that exits.
+pub const GENERAL_PROTECTION: u64 = 13;
+
 /// An exception for the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exception {
@@ -79,8 +82,10 @@ pub enum Exception {
     Debug,
     /// #UD.
     InvalidOpcode,
-    /// #GP(0).
-    GeneralProtection,
+    /// #DF.
+    DoubleFault,
+    /// #GP with its error code.
+    GeneralProtection(u32),
     /// #PF with its error code and address.
     PageFault {
         /// The error code.
@@ -118,6 +123,7 @@ impl Vcpu {
             | intercept_2::STGI
             | intercept_2::CLGI
             | intercept_2::SKINIT;
+        control.intercept_exceptions = 1 << GENERAL_PROTECTION;
         control.iopm_base = tables.iopm;
         control.msrpm_base = tables.msrpm;
         control.asid = 1;
@@ -276,7 +282,10 @@ impl Vcpu {
         self.vmcb.control.event_injection = match exception {
             Exception::Debug => event(1),
             Exception::InvalidOpcode => event(6),
-            Exception::GeneralProtection => event(13) | HAS_ERROR_CODE,
+            Exception::DoubleFault => event(8) | HAS_ERROR_CODE,
+            Exception::GeneralProtection(code) => {
+                event(13) | HAS_ERROR_CODE | u64::from(code) << 32
+            }
             Exception::PageFault { code, address } => {
                 self.vmcb.save.cr2 = address;
                 event(14) | HAS_ERROR_CODE | u64::from(code) << 32

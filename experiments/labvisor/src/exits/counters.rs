@@ -4,12 +4,13 @@ use core::fmt;
 
 use super::Exit;
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "cpuid",
     "io",
     "msr",
     "hypercall",
     "svm-instruction",
+    "general-protection",
     "nested-fault",
     "shutdown",
     "other",
@@ -44,9 +45,10 @@ pub fn number(exit: Exit) -> usize {
         Exit::Msr => 2,
         Exit::Hypercall => 3,
         Exit::SvmInstruction => 4,
-        Exit::NestedFault => 5,
-        Exit::Shutdown => 6,
-        Exit::Other(_) => 7,
+        Exit::GeneralProtection => 5,
+        Exit::NestedFault => 6,
+        Exit::Shutdown => 7,
+        Exit::Other(_) => 8,
     }
 }
 

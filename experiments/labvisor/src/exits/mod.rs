@@ -4,6 +4,7 @@
 mod bus;
 mod counters;
 mod cpuid;
+mod exception;
 mod hypercall;
 mod io;
 mod msr;
@@ -39,6 +40,8 @@ pub enum Exit {
     Hypercall,
     /// VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT or INVLPGA.
     SvmInstruction,
+    /// #GP, before the guest sees it.
+    GeneralProtection,
     /// An access that the nested page table refuses.
     NestedFault,
     /// A triple fault.
@@ -50,6 +53,7 @@ pub enum Exit {
 impl Exit {
     fn from_code(code: u64) -> Self {
         match code {
+            0x4d => Exit::GeneralProtection,
             0x72 => Exit::Cpuid,
             0x7b => Exit::Io,
             0x7c => Exit::Msr,
@@ -155,6 +159,7 @@ impl Vmm {
             Exit::Msr => self.msr(vcpu, m),
             Exit::Hypercall => self.hypercall(vcpu, m),
             Exit::SvmInstruction => self.svm_instruction(vcpu, m),
+            Exit::GeneralProtection => self.general_protection(vcpu, m)?,
             Exit::NestedFault => self.nested_fault(vcpu, m)?,
             Exit::Shutdown => return Err(Stop::TripleFault),
             Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
@@ -216,6 +221,11 @@ impl Vmm {
             return vcpu.vmcb.control.next_rip.wrapping_sub(vcpu.vmcb.save.rip);
         }
         let (bytes, length) = self.fetch(vcpu, m);
+        self.prefixes(vcpu, &bytes[..length]) as u64 + opcode
+    }
+
+    /// How many prefix bytes an instruction begins with.
+    fn prefixes(&self, vcpu: &Vcpu, bytes: &[u8]) -> usize {
         let long = vcpu.code_bits() == 64;
         let is_prefix = |byte: &&u8| {
             matches!(
@@ -223,6 +233,6 @@ impl Vmm {
                 0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x3e | 0x26 | 0x64 | 0x65
             ) || long && matches!(byte, 0x40..=0x4f)
         };
-        bytes[..length].iter().take_while(is_prefix).count() as u64 + opcode
+        bytes.iter().take_while(is_prefix).count()
     }
 }

@@ -53,7 +53,7 @@ impl Vmm {
                 let length = self.instruction_length(vcpu, m, 2);
                 vcpu.finish_instruction(length);
             }
-            Err(Refused) => vcpu.inject(Exception::GeneralProtection),
+            Err(Refused) => vcpu.inject(Exception::GeneralProtection(0)),
         }
     }
 

@@ -33,7 +33,7 @@ impl Vmm {
             return Err(Stop::NoTables);
         }
         if info & info::FETCH != 0 && info & info::TABLE_WALK == 0 {
-            vcpu.inject(Exception::GeneralProtection);
+            vcpu.inject(Exception::GeneralProtection(0));
             return Ok(());
         }
         let (bytes, length) = self.fetch(vcpu, m);

@@ -94,3 +94,5 @@ boot_pdpt: .skip 4096
 boot_pd: .skip 4 * 4096
     .skip 256
 boot_stack_top:
+
+    .text

@@ -13,6 +13,7 @@ use x86_64::structures::idt::InterruptDescriptorTable;
 // One stub for each exception vector, 16 bytes apart: an error code where the processor pushes
 // none, the vector, and on to Rust with the frame's address.
 global_asm!(
+    ".text",
     ".balign 16",
     "trap_stubs:",
     ".set vector, 0",

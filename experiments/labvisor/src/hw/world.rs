@@ -12,6 +12,7 @@ use super::image;
 // RIP, RFLAGS, segments and control registers by itself, VMLOAD and VMSAVE what it leaves out.
 // After #VMEXIT the global interrupt flag is clear: no interrupt reaches labvisor.
 global_asm!(
+    ".text",
     "world_switch:",
     "push rbx",
     "push rbp",
