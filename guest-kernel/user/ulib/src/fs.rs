@@ -121,7 +121,7 @@ pub fn read_dir(path: &str) -> Result<Vec<DirEntry>> {
     loop {
         let count = sys::readdir(directory.fd(), &mut chunk).on(path)?;
         if count == 0 {
-            entries.sort_by(|a: &DirEntry, b| a.name.cmp(&b.name));
+            entries.sort_unstable_by(|a: &DirEntry, b| a.name.cmp(&b.name));
             return Ok(entries);
         }
         let named = chunk[..count]

@@ -1,0 +1,204 @@
+//! Sockets: what the calls refuse, and connections of the machine with itself.
+
+use crate::check::{Check, Named, Needs, Test, child, quick, refused, same, with};
+use crate::ensure;
+use core::time::Duration;
+use ulib::abi::net::{AF_INET, MSG_DONTWAIT, MSG_PEEK, SOCK_DGRAM, SOCK_STREAM};
+use ulib::io::AsFd;
+use ulib::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use ulib::prelude::*;
+
+pub const TESTS: &[Test] = &[
+    quick("socketargs", bad_arguments),
+    quick("notsocket", socket_calls_on_files),
+    with(Needs::Network, "udp", datagrams),
+    with(Needs::Network, "tcp", streams),
+    with(Needs::Network, "tcprefused", nobody_listens),
+    with(Needs::Network, "tcpfork", server_with_children),
+    with(Needs::Network, "selectsocket", select_on_sockets),
+];
+
+fn loopback(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+}
+
+fn bad_arguments() -> Check {
+    refused(
+        "family 77",
+        sys::socket(77, SOCK_STREAM, 0),
+        &[Errno::EAFNOSUPPORT],
+    )?;
+    let wanted = [
+        Errno::EINVAL,
+        Errno::EPROTOTYPE,
+        Errno::EPROTONOSUPPORT,
+        Errno::EOPNOTSUPP,
+    ];
+    refused("type 77", sys::socket(AF_INET, 77, 0), &wanted)?;
+    refused(
+        "protocol 200",
+        sys::socket(AF_INET, SOCK_STREAM, 200),
+        &wanted,
+    )?;
+    let fd = io::OwnedFd::new(sys::socket(AF_INET, SOCK_STREAM, 0)?);
+    let not_connected = [Errno::ENOTCONN, Errno::EPIPE, Errno::EINVAL];
+    refused(
+        "send unconnected",
+        sys::send(fd.fd(), b"x", 0),
+        &not_connected,
+    )?;
+    refused(
+        "recv unconnected",
+        sys::recv(fd.fd(), &mut [0], 0),
+        &not_connected,
+    )?;
+    refused(
+        "accept without listen",
+        sys::accept(fd.fd(), &mut [0; 4]),
+        &[Errno::EINVAL],
+    )?;
+    refused(
+        "bind to 3 bytes",
+        sys::bind(fd.fd(), &[0; 3], 1),
+        &[Errno::EINVAL],
+    )?;
+    refused(
+        "peer of nobody",
+        sys::getpeername(fd.fd(), &mut [0; 4]),
+        &[Errno::ENOTCONN],
+    )?;
+    refused(
+        "shutdown 9",
+        sys::shutdown(fd.fd(), 9),
+        &[Errno::EINVAL, Errno::ENOTCONN],
+    )?;
+    refused(
+        "option 99",
+        sys::setsockopt(fd.fd(), 99, 1),
+        &[Errno::ENOPROTOOPT, Errno::EINVAL],
+    )?;
+    refused("seek", sys::seek(fd.fd(), 0), &[Errno::ESPIPE])?;
+    let datagram = io::OwnedFd::new(sys::socket(AF_INET, SOCK_DGRAM, 0)?);
+    refused(
+        "listen on UDP",
+        sys::listen(datagram.fd()),
+        &[Errno::EOPNOTSUPP],
+    )
+}
+
+fn socket_calls_on_files() -> Check {
+    let file = fs::File::open("/echo")?;
+    let wanted = [Errno::ENOTSOCK];
+    refused("bind", sys::bind(file.fd(), &[0; 4], 1), &wanted)?;
+    refused("listen", sys::listen(file.fd()), &wanted)?;
+    refused("connect", sys::connect(file.fd(), &[0; 4], 1), &wanted)?;
+    refused("accept", sys::accept(file.fd(), &mut [0; 4]), &wanted)?;
+    refused("send", sys::send(file.fd(), b"x", 0), &wanted)?;
+    refused("recv", sys::recv(file.fd(), &mut [0], 0), &wanted)?;
+    refused("shutdown", sys::shutdown(file.fd(), 2), &wanted)?;
+    refused(
+        "bind of nothing",
+        sys::bind(99, &[0; 4], 1),
+        &[Errno::EBADF],
+    )
+}
+
+fn datagrams() -> Check {
+    let first = UdpSocket::bind(loopback(0))?;
+    let second = UdpSocket::bind(loopback(0))?;
+    let (to_first, to_second) = (first.local_addr()?, second.local_addr()?);
+    same("sent", first.send_to(b"hello", to_second)?, 5)?;
+    let mut buffer = [0; 16];
+    let (len, from) = second.recv_from(&mut buffer)?;
+    same("received", &buffer[..len], b"hello")?;
+    same("sender's port", from.port(), to_first.port())?;
+    let nothing = sys::recv(second.fd(), &mut buffer, MSG_DONTWAIT);
+    refused("receiving without waiting", nothing, &[Errno::EAGAIN])?;
+    let taken = UdpSocket::bind(to_first);
+    refused("binding to a port in use", taken, &[Errno::EADDRINUSE])
+}
+
+fn streams() -> Check {
+    const BYTES: usize = 100_000;
+    let listener = TcpListener::bind(loopback(0))?;
+    let address = listener.local_addr()?;
+    let other = child(|| {
+        let mut stream = TcpStream::connect(loopback(address.port())).named("connect")?;
+        let bytes: Vec<u8> = (0..BYTES).map(|index| (index % 253) as u8).collect();
+        stream.write_all(&bytes)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        same("answer", answer.as_slice(), b"thanks")
+    })?;
+    let (mut stream, peer) = listener.accept()?;
+    same("peer", stream.peer_addr()?, peer)?;
+    let mut first = [0; 1];
+    same(
+        "peeked",
+        sys::recv(stream.fd(), &mut first, MSG_PEEK),
+        Ok(1),
+    )?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    same("bytes", bytes.len(), BYTES)?;
+    let ordered = bytes
+        .iter()
+        .enumerate()
+        .all(|(index, &byte)| byte == (index % 253) as u8);
+    ensure!(ordered, "bytes are out of order");
+    stream.write_all(b"thanks")?;
+    drop(stream);
+    same("the other side", other.wait()?, 0)
+}
+
+fn nobody_listens() -> Check {
+    let result = TcpStream::connect(loopback(9));
+    refused(
+        "connecting to a closed port",
+        result,
+        &[Errno::ECONNREFUSED],
+    )
+}
+
+fn server_with_children() -> Check {
+    let listener = TcpListener::bind(loopback(0))?;
+    let port = listener.local_addr()?.port();
+    for number in 0..4u8 {
+        child(|| {
+            let mut stream = TcpStream::connect(loopback(port))?;
+            stream.write_all(&[number])?;
+            let mut answer = [0];
+            stream.read_exact(&mut answer)?;
+            same("answer", answer[0], number + 100)
+        })?;
+    }
+    for _ in 0..4 {
+        let (mut stream, _) = listener.accept()?;
+        child(|| {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            stream.write_all(&[byte[0] + 100])
+        })?;
+    }
+    for _ in 0..8 {
+        same("status", sys::wait()?.1, 0)?;
+    }
+    Ok(())
+}
+
+fn select_on_sockets() -> Check {
+    let socket = UdpSocket::bind(loopback(0))?;
+    let address = socket.local_addr()?;
+    let short = Some(Duration::from_millis(100));
+    let ready = ulib::net::wait_readable(&[socket.fd()], short)?;
+    same("before", ready.len(), 0)?;
+    let other = child(|| {
+        sys::sleep(1)?;
+        UdpSocket::bind(loopback(0))?.send_to(b"x", address)?;
+        Ok(())
+    })?;
+    let ready = ulib::net::wait_readable(&[socket.fd()], Some(Duration::from_secs(10)))?;
+    same("after", ready, vec![socket.fd()])?;
+    same("the sender", other.wait()?, 0)
+}
