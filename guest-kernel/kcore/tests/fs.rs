@@ -2,6 +2,7 @@
 
 use abi::{Errno, OpenFlags};
 use kcore::fs::{FileSystem, Inum, MemoryDisk, MountError, Node};
+use kcore::fsck;
 use kcore::mkfs::{self, Parameters};
 
 const ROOT: Inum = Inum::ROOT;
@@ -353,6 +354,59 @@ fn a_full_disk_and_a_full_inode_table_lose_nothing() {
         fs.unlink(ROOT, format!("n{number}").as_bytes()).unwrap();
     }
     assert_eq!(fs.usage().unwrap(), before);
+}
+
+#[test]
+fn an_indirect_block_without_a_block_to_name_is_not_kept() {
+    let mut fs = FileSystem::mount(MemoryDisk(image(60, 20))).unwrap();
+    let inum = fs.open(ROOT, b"f", OpenFlags::CREATE).unwrap();
+    let other = fs.open(ROOT, b"g", OpenFlags::CREATE).unwrap();
+    assert_eq!(fs.write_at(inum, 0, &[1; 11 * 1024]), Ok(11 * 1024));
+    let free = fs.usage().unwrap().free_blocks as usize;
+    assert!((3..=14).contains(&free), "{free} blocks are free");
+    let blocks = free - 2;
+    assert_eq!(
+        fs.write_at(other, 0, &vec![2; blocks * 1024]),
+        Ok(blocks * 1024)
+    );
+    // One block becomes the twelfth; the other alone cannot be table and data.
+    assert_eq!(fs.write_at(inum, 11 * 1024, &[1; 3000]), Ok(1024));
+    assert_eq!(fs.usage().unwrap().free_blocks, 1);
+    let mut disk = fs.into_device();
+    assert_eq!(fsck::check(&mut disk), []);
+}
+
+/// A failed operation must also forget where it was looking for free blocks and inodes.
+#[test]
+fn what_a_failed_operation_took_can_be_had_at_once() {
+    let names: Vec<_> = (0..62).map(|index| format!("f{index}")).collect();
+    let file = |name: &String| mkfs::File {
+        name: name.clone().leak().as_bytes(),
+        content: b"",
+    };
+    let files: Vec<_> = names.iter().map(file).collect();
+    // The root's first block is full; 64 inodes are in use, one is left.
+    let shape = Parameters {
+        size: 60,
+        inodes: 65,
+        log_blocks: 30,
+    };
+    let mut fs = FileSystem::mount(MemoryDisk(mkfs::build(&shape, &files).unwrap())).unwrap();
+    let filler = fs.lookup(ROOT, b"f0").unwrap();
+    let free = fs.usage().unwrap().free_blocks as usize;
+    let blocks = if free > 13 { free - 2 } else { free - 1 };
+    assert_eq!(
+        fs.write_at(filler, 0, &vec![1; blocks * 1024]),
+        Ok(blocks * 1024)
+    );
+    assert_eq!(fs.usage().unwrap().free_blocks, 1);
+    // A block for the directory, another for its name in the root: one too many.
+    assert_eq!(fs.mkdir(ROOT, b"dir"), Err(Errno::ENOSPC));
+    let inum = fs.lookup(ROOT, b"f1").unwrap();
+    assert_eq!(fs.write_at(inum, 0, b"the last block"), Ok(14));
+    fs.unlink(ROOT, b"f2").unwrap();
+    fs.mknod(ROOT, b"dev", 1, 1).unwrap();
+    assert_eq!(fs.usage().unwrap().free_inodes, 1);
 }
 
 #[test]

@@ -202,3 +202,43 @@ fn a_disk_that_dies_is_like_a_cut() {
     }
     assert!(died > 200, "the disk died only {died} times");
 }
+
+/// One write fails, the next would succeed: by then nobody knows what the log holds, so nothing may be
+/// written before a new mount has looked.
+#[test]
+fn a_disk_that_hiccups_is_not_trusted_until_the_next_mount() {
+    for writes_left in 0.. {
+        let disk = Rc::new(RefCell::new(Recorder::new(&base_image())));
+        let mut subject = Subject::new(FileSystem::mount(Shared(disk.clone())).unwrap());
+        let before = tree_of(&mut subject.fs);
+        disk.borrow_mut().writes_left = writes_left;
+        disk.borrow_mut().heals = true;
+        let outcome = subject.run(&Op::Mkdir("/d".into()));
+        if outcome == Ok(0) {
+            assert!(writes_left > 4, "the disk never failed");
+            break;
+        }
+        assert_eq!(outcome, Err(abi::Errno::EIO));
+        assert_eq!(
+            disk.borrow().writes_left,
+            usize::MAX,
+            "the disk works again"
+        );
+        assert_eq!(subject.run(&Op::Mkdir("/e".into())), Err(abi::Errno::EIO));
+        assert_eq!(
+            disk.borrow().writes.len(),
+            writes_left,
+            "nothing was written since"
+        );
+        let blocks = disk.borrow().blocks.clone();
+        let (tree, _) = recover(
+            &blocks,
+            &mut Tally::default(),
+            &format!("{writes_left} writes"),
+        );
+        let mut after = before.clone();
+        after.insert("/d/".into(), Entry::Dir(1));
+        after.insert("/".into(), Entry::Dir(2));
+        assert!(tree == before || tree == after, "{tree:?}");
+    }
+}

@@ -283,6 +283,8 @@ pub struct Recorder {
     pub writes: Vec<(u32, [u8; 1024])>,
     /// Writes that still succeed.
     pub writes_left: usize,
+    /// After the first write that failed, all succeed again.
+    pub heals: bool,
 }
 
 impl Recorder {
@@ -292,6 +294,7 @@ impl Recorder {
             blocks,
             writes: Vec::new(),
             writes_left: usize::MAX,
+            heals: false,
         }
     }
 
@@ -300,6 +303,7 @@ impl Recorder {
             blocks,
             writes: Vec::new(),
             writes_left: usize::MAX,
+            heals: false,
         }
     }
 }
@@ -316,6 +320,9 @@ impl BlockDevice for Recorder {
 
     fn write(&mut self, block: u32, buf: &[u8; 1024]) -> Result<(), DeviceError> {
         if self.writes_left == 0 {
+            if self.heals {
+                self.writes_left = usize::MAX;
+            }
             return Err(DeviceError);
         }
         self.writes_left -= 1;
