@@ -11,6 +11,8 @@ use harness::{Hypervisor, Machine, MachineConfig, Outcome, Settings};
 use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
+use crate::run::command::{self, Request};
+use crate::run::plan::{self, Choice};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
 use crate::{debug, doctor, fsck, shell};
@@ -36,6 +38,8 @@ enum Command {
     Build,
     /// Make the boot disk from the guest binaries that are built.
     Image,
+    /// Run the experiments on a machine and show what came out.
+    Run(RunOptions),
     /// Boot the guest and sit at its console; Ctrl-] ends it.
     Shell(ShellOptions),
     /// Boot the guest under gdb.
@@ -85,6 +89,27 @@ struct ShellOptions {
     /// Keep console.log and vmm.log in this folder.
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+    /// Only experiments whose ids match, as in `hypercall-*`; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// Only experiments that cannot take the machine down.
+    #[arg(long)]
+    safe: bool,
+    /// A parameter for every experiment that has one of this name; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    parameters: Vec<(String, String)>,
+    /// Seed of the experiments' random numbers.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End the run after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    time_limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +171,7 @@ fn run(cli: &Cli) -> Result<Outcome> {
         Command::Image => {
             build::boot_disk(&workspace, consent, Freshness::AsBuilt).map(|_| Outcome::AsExpected)
         }
+        Command::Run(options) => run_command(&workspace, consent, options),
         Command::Shell(options) => shell_command(&workspace, consent, options),
         Command::Gdb(options) => gdb_command(&workspace, consent, options),
         Command::Test(options) => {
@@ -232,4 +258,26 @@ fn gdb_command(
     let logs = tempfile::tempdir().context("cannot create a temporary folder")?;
     let config = options.config(workspace, consent, logs.path().to_owned())?;
     debug::run(workspace, config, &Interrupt::watch()?)
+}
+
+fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) -> Result<Outcome> {
+    let choice = Choice {
+        only: options.only.clone(),
+        safe: options.safe,
+        parameters: options.parameters.clone(),
+        seed: options.seed,
+    };
+    // Before anything is built: a script that is wrong is said at once.
+    let plan = plan::choose(&workspace.path("experiments/catalogue"), &choice)?;
+    let logs = PathBuf::new(); // each boot of the run has its own folder
+    let machine = options.machine.config(workspace, consent, logs)?;
+    let time_limit = options.time_limit.map(Duration::from_secs);
+    command::run(
+        workspace,
+        Request {
+            machine,
+            plan,
+            time_limit,
+        },
+    )
 }

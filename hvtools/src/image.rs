@@ -78,6 +78,7 @@ fn collect(workspace: &Workspace) -> Result<Contents> {
             continue;
         }
         let content = guest::stripped(&path)?;
+        publish(workspace, &name, &content)?;
         let to = if content.len() > LARGEST_IN_FILE_SYSTEM {
             &mut modules
         } else {
@@ -103,6 +104,17 @@ fn collect(workspace: &Workspace) -> Result<Contents> {
         labvisor,
         modules,
     })
+}
+
+/// Puts a program into the folder that guests see as `server:/bin`.
+fn publish(workspace: &Workspace, name: &str, content: &[u8]) -> Result<()> {
+    let path = workspace.image("bin").join(name);
+    if std::fs::read(&path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(workspace.image("bin"))
+        .context("cannot create the folder of programs")?;
+    std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The root file system: every small program in `/`, as xv6 has it, and room for the guest's own files.

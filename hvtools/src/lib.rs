@@ -11,6 +11,7 @@ pub mod image;
 pub mod interrupt;
 pub mod needs;
 pub mod run;
+pub mod service;
 pub mod shell;
 pub mod symbols;
 pub mod testing;

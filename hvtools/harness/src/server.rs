@@ -33,8 +33,6 @@ pub struct ServerConfig {
     pub program: PathBuf,
     /// What clients see.
     pub exports: Vec<Export>,
-    /// Where the server keeps what it needs to decide repeated requests after a crash.
-    pub state: PathBuf,
     /// Where its log goes, appended to.
     pub log: PathBuf,
 }
@@ -46,7 +44,7 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     token: String,
-    /// Holds the token's file.
+    /// Holds the token's file and the server's state.
     scratch: tempfile::TempDir,
 }
 
@@ -149,7 +147,8 @@ fn spawn(config: &ServerConfig, listen: SocketAddr, scratch: &Path) -> Result<(C
         .arg(listen.to_string())
         .arg("--token-file")
         .arg(scratch.join("token"));
-    command.arg("--state").arg(&config.state);
+    // What it needs to decide repeated requests after a crash; of no use to anybody once this run is over.
+    command.arg("--state").arg(scratch.join("state"));
     for export in &config.exports {
         let mut value = std::ffi::OsString::from(format!("{}=", export.name));
         value.push(&export.folder);
@@ -246,7 +245,6 @@ mod tests {
         let config = ServerConfig {
             program,
             exports: Vec::new(),
-            state: folder.path().join("state"),
             log: folder.path().join("log"),
         };
         let error = format!("{:#}", Server::start(config).unwrap_err());

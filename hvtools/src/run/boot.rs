@@ -338,12 +338,12 @@ impl Boot {
             return Ok(Some(Step::End(End::Done)));
         }
         let reason = match ended {
-            Ended::Status(0) => {
-                self.lose_the_rest("the guest ended without a verdict", around.reporter);
+            Ended::Status(status) => {
+                let why = format!("the guest ended with status {status} and without a verdict");
+                self.lose_the_rest(&why, around.reporter);
                 return Ok(Some(Step::End(End::Done)));
             }
             Ended::Panicked => "the guest's kernel panicked".to_owned(),
-            Ended::Status(status) => format!("the guest ended with status {status}"),
             Ended::PoweredOff => "the machine was reset or powered off".to_owned(),
             Ended::Failed => format!("QEMU ended: {}", self.machine.messages()),
         };

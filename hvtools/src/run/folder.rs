@@ -24,7 +24,7 @@ impl RunFolder {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         for suffix in std::iter::once(String::new()).chain(('a'..='z').map(String::from)) {
-            let id = timestamp(seconds) + &suffix;
+            let id = format!("{}{suffix}", timestamp(seconds));
             let path = runs.join(&id);
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok(RunFolder { id, path }),

@@ -4,7 +4,9 @@
 //! its own. A batch whose machine dies goes on with what is left of it on the next machine; the culprit keeps its verdict.
 
 pub mod boot;
+pub mod command;
 pub mod folder;
+pub mod plan;
 pub mod progress;
 pub mod pulse;
 pub mod verdicts;

@@ -1,0 +1,145 @@
+//! The file server of `hv run` and `hv shell`, and the note that lets a second terminal find it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use harness::{Export, Server, ServerConfig};
+use serde_json::json;
+use trace_record::run::export;
+
+use crate::workspace::Workspace;
+
+/// Builds nfs-server and starts it with the design's four exports.
+///
+/// # Errors
+/// When it does not compile or does not start.
+pub fn start(workspace: &Workspace, runs: &Path) -> Result<Server> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "nfs-server",
+        "--bin",
+        "nfs-server",
+    ]);
+    if !cargo.status().context("cannot run cargo")?.success() {
+        bail!("nfs-server does not compile (see above)");
+    }
+    let folder = |name: &'static str, folder: PathBuf, access| Export {
+        name,
+        folder,
+        access,
+    };
+    let own = workspace.path("target/hv");
+    std::fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
+    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    Server::start(ServerConfig {
+        program: workspace.path("target/debug/nfs-server"),
+        exports: vec![
+            folder(
+                export::CATALOGUE,
+                workspace.path("experiments/catalogue"),
+                "ro",
+            ),
+            folder(export::BIN, workspace.image("bin"), "ro"),
+            folder(export::RUNS, runs.to_owned(), "append"),
+            folder(export::HOME, workspace.path("home"), "rw"),
+        ],
+        log: own.join("server.log"),
+    })
+}
+
+/// The note that says where the server of the run in this workspace is: for `hv monitor` and `hv fs` in another
+/// terminal. Only we can read it; it goes when the run ends.
+#[derive(Debug)]
+pub struct Note(PathBuf);
+
+/// What a note says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// What a client must say.
+    pub token: String,
+    /// The run that goes on, if one does.
+    pub run: Option<String>,
+}
+
+impl Note {
+    /// Leaves the note.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn leave(workspace: &Workspace, server: &Server, run: Option<&str>) -> Result<Note> {
+        let path = path(workspace);
+        let text =
+            json!({ "address": server.address(), "token": server.token(), "run": run }).to_string();
+        let new = path.with_added_extension(std::process::id().to_string());
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new);
+        written
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| std::fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Note(path))
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // Absent is as good as removed.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Reads the note.
+///
+/// # Errors
+/// When no run goes on here.
+pub fn whereabouts(workspace: &Workspace) -> Result<Whereabouts> {
+    let path = path(workspace);
+    let text = std::fs::read_to_string(&path)
+        .context("no run goes on in this workspace, so there is no server to ask")?;
+    parse(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn parse(text: &str) -> Option<Whereabouts> {
+    let note: serde_json::Value = serde_json::from_str(text).ok()?;
+    Some(Whereabouts {
+        address: note["address"].as_str()?.parse().ok()?,
+        token: note["token"].as_str()?.to_owned(),
+        run: note["run"].as_str().map(str::to_owned),
+    })
+}
+
+fn path(workspace: &Workspace) -> PathBuf {
+    workspace.path("target/hv/server.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_address_token_and_run() {
+        let found = parse(r#"{"address":"127.0.0.1:7049","token":"aa","run":"x"}"#).unwrap();
+        assert_eq!(
+            (
+                found.address.port(),
+                found.token.as_str(),
+                found.run.as_deref()
+            ),
+            (7049, "aa", Some("x"))
+        );
+        assert_eq!(parse("{}"), None);
+    }
+}
