@@ -15,9 +15,14 @@ use trace_record::{
 
 /// Reads `plan.jsonl`; the error names the line.
 pub fn read(text: &str) -> Result<Vec<PlanItem>, String> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(index, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1)))
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
+        })
         .collect()
 }
 
@@ -28,7 +33,9 @@ pub fn parameters<'a>(
 ) -> Result<BTreeMap<String, Parameter>, String> {
     let mut parameters = BTreeMap::new();
     for word in words {
-        let (name, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not name=value"))?;
+        let (name, value) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not name=value"))?;
         let declared = head
             .params
             .iter()
@@ -41,14 +48,32 @@ pub fn parameters<'a>(
 
 /// The record that says an experiment is about to run.
 pub fn started(sequence: u32, id: &str) -> Vec<u8> {
-    encode(&VerdictRecord { sequence, experiment: id.to_string(), progress: Progress::Started })
+    encode(&VerdictRecord {
+        sequence,
+        experiment: id.to_string(),
+        progress: Progress::Started,
+    })
 }
 
 /// The record that says how it ended.
 pub fn finished(sequence: u32, id: &str, report: Report) -> Vec<u8> {
-    let Report { verdict, reason, detail, measurements } = report;
-    let progress = Progress::Finished { verdict, reason, detail, measurements };
-    encode(&VerdictRecord { sequence, experiment: id.to_string(), progress })
+    let Report {
+        verdict,
+        reason,
+        detail,
+        measurements,
+    } = report;
+    let progress = Progress::Finished {
+        verdict,
+        reason,
+        detail,
+        measurements,
+    };
+    encode(&VerdictRecord {
+        sequence,
+        experiment: id.to_string(),
+        progress,
+    })
 }
 
 /// A report of a failure outside the script.
@@ -80,7 +105,16 @@ mod tests {
     fn records_come_back() {
         let bytes = finished(4, "x", failure("no such file"));
         let (record, len) = VerdictRecord::decode(&bytes).unwrap();
-        assert_eq!((len, record.sequence, record.experiment.as_str()), (bytes.len(), 4, "x"));
-        assert!(matches!(record.progress, Progress::Finished { verdict: Verdict::Error, .. }));
+        assert_eq!(
+            (len, record.sequence, record.experiment.as_str()),
+            (bytes.len(), 4, "x")
+        );
+        assert!(matches!(
+            record.progress,
+            Progress::Finished {
+                verdict: Verdict::Error,
+                ..
+            }
+        ));
     }
 }
