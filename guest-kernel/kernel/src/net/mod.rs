@@ -10,7 +10,7 @@ pub mod event;
 mod info;
 mod socket;
 
-pub use info::netinfo;
+pub use info::{Answer, netinfo};
 pub use socket::{resolve, socket};
 
 use crate::arch::irq;

@@ -4,7 +4,9 @@ use super::files::{file, install};
 use super::{Call, CallResult};
 use crate::file::Peer;
 use crate::mm::user;
+use crate::net;
 use abi::Errno;
+use abi::net::{Interface, SocketInfo};
 
 /// Largest datagram or piece of a stream taken at once.
 const CHUNK: usize = 64 * 1024;
@@ -41,8 +43,8 @@ fn write_peer(address_at: u64, port_at: u64, room: usize, peer: &Peer) -> Result
 }
 
 pub(super) fn socket(call: &mut Call<'_>) -> CallResult {
-    let _ = call;
-    Err(Errno::ENETDOWN)
+    let socket = net::socket(call.int(0), call.int(1), call.int(2))?;
+    install(socket).map(|fd| fd as usize)
 }
 
 pub(super) fn bind(call: &mut Call<'_>) -> CallResult {
@@ -176,12 +178,35 @@ pub(super) fn setsockopt(call: &mut Call<'_>) -> CallResult {
         .map(|()| 0)
 }
 
+/// Fills in one interface, or as many sockets as fit; returns how many.
 pub(super) fn netinfo(call: &mut Call<'_>) -> CallResult {
-    let _ = call;
-    Err(Errno::ENETDOWN)
+    let (at, room) = (call.argument(1), call.length(2)?);
+    match net::netinfo(call.int(0))? {
+        net::Answer::Interface(_) if room < size_of::<Interface>() => Err(Errno::EINVAL),
+        net::Answer::Interface(interface) => user::write(at, &interface).map(|()| 1),
+        net::Answer::Sockets(sockets) => {
+            let size = size_of::<SocketInfo>();
+            let count = sockets.len().min(room / size);
+            for (index, socket) in sockets[..count].iter().enumerate() {
+                user::write(at + (index * size) as u64, socket)?;
+            }
+            Ok(count)
+        }
+    }
 }
 
+/// Longest name of the domain name system (RFC 1035 section 2.3.4), with its NUL.
+const NAME_LEN: usize = 256;
+/// Addresses one call gives at most.
+const ADDRESSES: usize = 16;
+
+/// Writes the addresses of a name, 4 bytes each, as many as fit; returns how many.
 pub(super) fn resolve(call: &mut Call<'_>) -> CallResult {
-    let _ = call;
-    Err(Errno::ENETDOWN)
+    let name = user::string(call.argument(0), NAME_LEN)?;
+    let name = core::str::from_utf8(&name).map_err(|_| Errno::EINVAL)?;
+    let mut addresses = [[0; 4]; ADDRESSES];
+    let room = (call.length(2)? / 4).min(ADDRESSES);
+    let count = net::resolve(name, &mut addresses[..room])?;
+    user::copy_out(call.argument(1), addresses[..count].as_flattened())?;
+    Ok(count)
 }

@@ -8,6 +8,7 @@
 use super::DmaBuffer;
 use crate::mm::PhysAddr;
 use crate::mm::layout::{DIRECT_MAP, PAGE_SIZE};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
@@ -65,15 +66,16 @@ pub struct Ring<const SIZE: usize> {
 pub struct Buffer(u16);
 
 impl<const SIZE: usize> Ring<SIZE> {
-    /// Sets up queue `index` of the device.
-    pub fn new(transport: &mut impl Transport, index: u16) -> Result<Self, Error> {
+    /// Sets up queue `index` of the device. In a box from the start: kernel stacks are small.
+    #[inline(never)]
+    pub fn boxed(transport: &mut impl Transport, index: u16) -> Result<Box<Self>, Error> {
         let pages = (SIZE * BUFFER_LEN).div_ceil(PAGE_SIZE as usize);
-        Ok(Self {
+        Ok(Box::new(Self {
             queue: VirtQueue::new(transport, index, false, false)?,
             memory: DmaBuffer::new(pages).ok_or(Error::DmaError)?,
             lent: TokenTable::default(),
             free: (0..SIZE as u16).rev().collect(),
-        })
+        }))
     }
 
     /// A buffer to fill or to lend; None if the device has them all.

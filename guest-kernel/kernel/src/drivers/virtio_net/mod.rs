@@ -10,10 +10,11 @@
 pub mod regs;
 mod transport;
 
-pub use transport::{MsixCapability, PciTransport, ProbeError, bar_address, is_net};
+pub use transport::{MsixCapability, PciTransport, ProbeError, is_net};
 
 use crate::drivers::dma::virtio::{BUFFER_LEN, Buffer, Interrupts, Ring};
 use crate::drivers::pci::Function;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kcore::net::port::{FRAME_MAX, Receive, Transmit};
@@ -21,8 +22,8 @@ use kcore::net::tokens::Lie;
 use regs::{HEADER_LEN, queue};
 use transport::Setup;
 
-/// Descriptors of each ring; BitVisor's and QEMU's limit.
-const RING_LEN: usize = 256;
+/// Descriptors of each ring: more than a TCP window of frames. (BitVisor and QEMU allow 256.)
+const RING_LEN: usize = 128;
 /// Frames after which a doorbell is rung although more follow: the device may begin, and BitVisor's
 /// transmit ring behind it is not overrun.
 const FRAMES_PER_DOORBELL: usize = 32;
@@ -70,8 +71,8 @@ impl Card {
         registers.reset()?;
         registers.negotiate()?;
         let mut setup = Setup(registers);
-        let mut receive = Ring::new(&mut setup, queue::RECEIVE).map_err(ProbeError::Queue)?;
-        let mut transmit = Ring::new(&mut setup, queue::TRANSMIT).map_err(ProbeError::Queue)?;
+        let mut receive = Ring::boxed(&mut setup, queue::RECEIVE).map_err(ProbeError::Queue)?;
+        let mut transmit = Ring::boxed(&mut setup, queue::TRANSMIT).map_err(ProbeError::Queue)?;
         registers.find_doorbell(queue::RECEIVE)?;
         registers.find_doorbell(queue::TRANSMIT)?;
         transmit.set_interrupts(Interrupts::Unwanted);
@@ -117,7 +118,7 @@ pub enum Pump {
 pub struct Receiver {
     card: Arc<Card>,
     /// None while there is no working device.
-    ring: Option<Ring<RING_LEN>>,
+    ring: Option<Box<Ring<RING_LEN>>>,
     waiting: Option<(Buffer, usize)>,
     lie: Option<Lie>,
     pump: Pump,
@@ -140,7 +141,7 @@ impl Receiver {
 
     /// Rings the doorbell for returned buffers if the device waits for them.
     pub fn flush(&mut self) {
-        if core::mem::take(&mut self.refilled) && self.ring.as_ref().is_some_and(Ring::wants_notify) {
+        if core::mem::take(&mut self.refilled) && self.ring.as_ref().is_some_and(|ring| ring.wants_notify()) {
             self.card.ring(queue::RECEIVE);
         }
     }
@@ -202,7 +203,7 @@ impl Receive for Receiver {
 pub struct Sender {
     card: Arc<Card>,
     /// None while there is no working device.
-    ring: Option<Ring<RING_LEN>>,
+    ring: Option<Box<Ring<RING_LEN>>>,
     /// Frames in the ring since the last doorbell.
     unannounced: usize,
     lie: Option<Lie>,
@@ -211,7 +212,7 @@ pub struct Sender {
 impl Sender {
     /// Rings the doorbell for frames the device was not told about.
     pub fn flush(&mut self) {
-        if core::mem::take(&mut self.unannounced) > 0 && self.ring.as_ref().is_some_and(Ring::wants_notify) {
+        if core::mem::take(&mut self.unannounced) > 0 && self.ring.as_ref().is_some_and(|ring| ring.wants_notify()) {
             self.card.ring(queue::TRANSMIT);
         }
     }
@@ -259,7 +260,7 @@ impl Transmit for Sender {
             ring.set_interrupts(Interrupts::Wanted);
         }
         self.reap();
-        let free = self.ring.as_ref().is_some_and(Ring::has_free);
+        let free = self.ring.as_ref().is_some_and(|ring| ring.has_free());
         if let (true, Some(ring)) = (free, &mut self.ring) {
             ring.set_interrupts(Interrupts::Unwanted);
         }
