@@ -49,7 +49,9 @@ impl std::str::FromStr for ExportConfig {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or("expected name=dir[:ro|rw|append]")?;
+        let (name, rest) = text
+            .split_once('=')
+            .ok_or("expected name=dir[:ro|rw|append]")?;
         let (path, access) = match rest.rsplit_once(':') {
             Some((path, "ro")) => (path, AccessConfig::Ro),
             Some((path, "rw")) => (path, AccessConfig::Rw),
@@ -59,7 +61,11 @@ impl std::str::FromStr for ExportConfig {
         if name.is_empty() || path.is_empty() {
             return Err("name and directory must not be empty".into());
         }
-        Ok(Self { name: name.to_owned(), path: path.into(), access })
+        Ok(Self {
+            name: name.to_owned(),
+            path: path.into(),
+            access,
+        })
     }
 }
 
@@ -151,12 +157,45 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
 }
 
+/// The configuration file. Options on the command line win; their exports are added.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// As `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// As `--token-file`.
+    pub token_file: Option<PathBuf>,
+    /// As `--key`.
+    pub key: Option<PathBuf>,
+    /// As `--state`.
+    pub state: Option<PathBuf>,
+    /// As `--metrics`.
+    pub metrics: Option<SocketAddr>,
+    /// As `--export`, each.
+    pub export: Vec<ExportConfig>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl ConfigFile {
+    /// Reads one; unknown names in it are errors.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    }
+}
+
 /// Reads a secret from a file that nobody else may read.
 pub fn read_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let meta = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        bail!("{} has mode {mode:o}, so others can read the secret: chmod 600 it", path.display());
+        bail!(
+            "{} has mode {mode:o}, so others can read the secret: chmod 600 it",
+            path.display()
+        );
     }
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let secret = text.trim_ascii().to_vec();

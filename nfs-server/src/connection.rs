@@ -113,7 +113,11 @@ pub async fn run(
     } else {
         connection.converse(&mut stopped).await
     };
-    let client = connection.session.as_ref().map_or("?", |session| session.name.as_str()).to_owned();
+    let client = connection
+        .session
+        .as_ref()
+        .map_or("?", |session| session.name.as_str())
+        .to_owned();
     match end {
         End::Closed => tracing::debug!(%peer, client, "closed"),
         End::Goodbye => {
@@ -204,7 +208,10 @@ impl Connection<'_> {
     fn deadline(&self) -> Result<Instant, End> {
         let limits = &self.shared.limits;
         let now = Instant::now();
-        let mut next = match (&self.session, self.incoming.is_within_frame() && self.room()) {
+        let mut next = match (
+            &self.session,
+            self.incoming.is_within_frame() && self.room(),
+        ) {
             (None, _) => self.opened + HELLO_WITHIN.min(limits.idle()),
             (Some(_), true) => self.heard + limits.idle() / 2,
             (Some(_), false) => self.heard + limits.idle(),
@@ -212,7 +219,11 @@ impl Connection<'_> {
         // A follower has nothing to say; its pushes prove that it is there.
         let follows_only = !self.follows.is_empty() && !self.incoming.is_within_frame();
         if now >= next && !follows_only {
-            return Err(End::Told(because_of(Errno::ETIMEDOUT, Reason::Idle, limits.idle_ms)));
+            return Err(End::Told(because_of(
+                Errno::ETIMEDOUT,
+                Reason::Idle,
+                limits.idle_ms,
+            )));
         }
         if follows_only {
             next = self.looked + LOOK_EVERY;
@@ -220,7 +231,11 @@ impl Connection<'_> {
         if let Some(since) = self.stalled {
             let over = since + Duration::from_millis(limits.stall_ms);
             if now >= over {
-                return Err(End::Told(because_of(Errno::ETIMEDOUT, Reason::SlowReader, limits.stall_ms)));
+                return Err(End::Told(because_of(
+                    Errno::ETIMEDOUT,
+                    Reason::SlowReader,
+                    limits.stall_ms,
+                )));
             }
             next = next.min(over);
         }
@@ -263,7 +278,11 @@ impl Connection<'_> {
         self.sent = 0;
         self.stalled = None;
         // A large reply does not cost its memory for ever.
-        if self.out.capacity() > 64 * 1024 { self.out = Vec::new() } else { self.out.clear() }
+        if self.out.capacity() > 64 * 1024 {
+            self.out = Vec::new()
+        } else {
+            self.out.clear()
+        }
         Ok(())
     }
 
@@ -278,7 +297,10 @@ impl Connection<'_> {
             // Unread bytes would turn the close into a reset, and the client would not see the reason.
             let mut sink = [0; 4096];
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await;
-            while matches!(tokio::io::AsyncReadExt::read(&mut self.stream, &mut sink).await, Ok(1..)) {}
+            while matches!(
+                tokio::io::AsyncReadExt::read(&mut self.stream, &mut sink).await,
+                Ok(1..)
+            ) {}
         };
         let _ = tokio::time::timeout(GOODBYE_WITHIN, send).await;
     }
@@ -294,7 +316,11 @@ impl Connection<'_> {
                 Ok(None) => break Ok(false),
                 Err(too_large) => {
                     let limit = u64::from(too_large.limit);
-                    break Err(End::Told(because_of(Errno::EMSGSIZE, Reason::FrameSize, limit)));
+                    break Err(End::Told(because_of(
+                        Errno::EMSGSIZE,
+                        Reason::FrameSize,
+                        limit,
+                    )));
                 }
                 Ok(Some((header, payload))) => {
                     let served = match self.session.clone() {
@@ -336,7 +362,12 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn one_way(&mut self, session: &Arc<Session>, header: Header, payload: &[u8]) -> Result<(), DecodeError> {
+    fn one_way(
+        &mut self,
+        session: &Arc<Session>,
+        header: Header,
+        payload: &[u8],
+    ) -> Result<(), DecodeError> {
         let operation = frame::check_request(&header)?;
         let request = match Request::decode(header.operation, payload) {
             Err(DecodeError::Name(error)) if operation == Operation::Follow => {
@@ -358,7 +389,9 @@ impl Connection<'_> {
                     Ok(follower) => {
                         self.follows.insert(call.id, follower);
                     }
-                    Err(refused) => follow::push_refused(&mut self.out, session.id, call.id, refused),
+                    Err(refused) => {
+                        follow::push_refused(&mut self.out, session.id, call.id, refused)
+                    }
                 }
             }
             Request::Credit(call) => {
@@ -433,7 +466,12 @@ impl Connection<'_> {
         if refused.1.reason == Reason::BadToken {
             tokio::time::sleep(REFUSAL_DELAY).await;
         }
-        let asked = Header { operation: Operation::Hello.number(), slot: NO_SLOT, sequence: 0, ..header };
+        let asked = Header {
+            operation: Operation::Hello.number(),
+            slot: NO_SLOT,
+            sequence: 0,
+            ..header
+        };
         frame::put_reply(&mut self.out, &asked, &Err::<(), _>(refused));
         Err(End::Told(refused))
     }
@@ -453,11 +491,20 @@ impl Connection<'_> {
             return Err(because(Errno::EACCES, Reason::BadToken));
         }
         if !(hello.min_version..=hello.max_version).contains(&VERSION) {
-            return Err(because_of(Errno::EPROTONOSUPPORT, Reason::BadVersion, VERSION.into()));
+            return Err(because_of(
+                Errno::EPROTONOSUPPORT,
+                Reason::BadVersion,
+                VERSION.into(),
+            ));
         }
         let (session, resumed) = self.session(header.session, &hello)?;
         session.take(self.number);
-        tracing::info!(session = session.id, client = session.name, ?resumed, "hello");
+        tracing::info!(
+            session = session.id,
+            client = session.name,
+            ?resumed,
+            "hello"
+        );
         let reply = HelloReply {
             version: VERSION,
             slots: session.slot_count(),
@@ -467,7 +514,14 @@ impl Connection<'_> {
             idle_ms: u32::try_from(self.shared.limits.idle_ms).unwrap_or(u32::MAX),
             time_ns: serve::wall_ns(),
         };
-        frame::put_reply(&mut self.out, &Header { session: session.id, ..header }, &Ok(reply));
+        frame::put_reply(
+            &mut self.out,
+            &Header {
+                session: session.id,
+                ..header
+            },
+            &Ok(reply),
+        );
         self.session = Some(session);
         Ok(())
     }
@@ -486,8 +540,13 @@ impl Connection<'_> {
             return Ok((session, resumed));
         }
         let name = clean_name(hello.name);
-        let slots = hello.slots.clamp(1, shared.limits.slots.clamp(1, MAX_SLOTS));
-        let largest = shared.limits.frame_bytes.clamp(MIN_FRAME, protocol::MAX_FRAME);
+        let slots = hello
+            .slots
+            .clamp(1, shared.limits.slots.clamp(1, MAX_SLOTS));
+        let largest = shared
+            .limits
+            .frame_bytes
+            .clamp(MIN_FRAME, protocol::MAX_FRAME);
         let max_frame = hello.max_frame.clamp(MIN_FRAME, largest);
         let internal = |error: anyhow::Error| {
             tracing::error!("no session: {error:#}");
@@ -496,7 +555,9 @@ impl Connection<'_> {
         let id = server::new_session_id().map_err(internal)?;
         let session = Arc::new(Session::new(id, hello.client, name, slots, max_frame));
         let keep = Duration::from_millis(shared.limits.session_ms);
-        let gone = shared.sessions.insert(session.clone(), shared.limits.sessions, keep)?;
+        let gone = shared
+            .sessions
+            .insert(session.clone(), shared.limits.sessions, keep)?;
         for id in gone {
             let _ = shared.journal.write(Record::End(id));
         }
@@ -512,5 +573,9 @@ fn bad_message(error: DecodeError) -> End {
 
 /// A client's name for logs: printable, and not long.
 fn clean_name(name: &[u8]) -> String {
-    name.iter().take(64).flat_map(|byte| byte.escape_ascii()).map(char::from).collect()
+    name.iter()
+        .take(64)
+        .flat_map(|byte| byte.escape_ascii())
+        .map(char::from)
+        .collect()
 }

@@ -37,7 +37,11 @@ impl Counts {
 
     /// The used ones.
     pub fn used(&self) -> impl Iterator<Item = (Operation, &Count)> {
-        Operation::ALL.iter().copied().zip(&self.table).filter(|(_, count)| count.calls > 0)
+        Operation::ALL
+            .iter()
+            .copied()
+            .zip(&self.table)
+            .filter(|(_, count)| count.calls > 0)
     }
 
     /// Adds another's.
@@ -67,25 +71,58 @@ pub struct Totals {
 pub fn prometheus(totals: Totals, sessions: &[(u64, String, Counts)]) -> String {
     let mut out = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
-        let _ = writeln!(out, "# HELP snfs_{name} {help}\n# TYPE snfs_{name} {kind}\nsnfs_{name} {value}");
+        let _ = writeln!(
+            out,
+            "# HELP snfs_{name} {help}\n# TYPE snfs_{name} {kind}\nsnfs_{name} {value}"
+        );
     };
-    metric("connections", "gauge", "Open connections.", totals.connections);
-    metric("accepted_total", "counter", "Connections so far.", totals.accepted);
-    metric("refused_total", "counter", "Refused hellos.", totals.refused);
-    metric("dropped_total", "counter", "Connections ended because of what the client did.", totals.dropped);
-    metric("sessions", "gauge", "Sessions, connected or not.", sessions.len() as u64);
+    metric(
+        "connections",
+        "gauge",
+        "Open connections.",
+        totals.connections,
+    );
+    metric(
+        "accepted_total",
+        "counter",
+        "Connections so far.",
+        totals.accepted,
+    );
+    metric(
+        "refused_total",
+        "counter",
+        "Refused hellos.",
+        totals.refused,
+    );
+    metric(
+        "dropped_total",
+        "counter",
+        "Connections ended because of what the client did.",
+        totals.dropped,
+    );
+    metric(
+        "sessions",
+        "gauge",
+        "Sessions, connected or not.",
+        sessions.len() as u64,
+    );
     type Get = fn(&Count) -> u64;
     let columns: [(&str, &str, Get); 3] = [
         ("requests_total", "Requests.", |c| c.calls),
         ("errors_total", "Refused requests.", |c| c.errors),
-        ("bytes_total", "Payload bytes in both directions.", |c| c.bytes),
+        ("bytes_total", "Payload bytes in both directions.", |c| {
+            c.bytes
+        }),
     ];
     for (name, help, get) in columns {
         let _ = writeln!(out, "# HELP snfs_{name} {help}\n# TYPE snfs_{name} counter");
         for (id, client, counts) in sessions {
             for (operation, count) in counts.used() {
                 let operation = operation.name().to_lowercase();
-                let client = client.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let client = client
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n");
                 let _ = writeln!(
                     out,
                     "snfs_{name}{{session=\"{id:016x}\",client=\"{client}\",operation=\"{operation}\"}} {}",

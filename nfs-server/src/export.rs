@@ -55,12 +55,24 @@ impl Export {
     pub fn open(name: &str, path: &HostPath, access: Access) -> anyhow::Result<Self> {
         protocol::name::check(name.as_bytes()).with_context(|| format!("export name {name:?}"))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())
-            .with_context(|| format!("cannot open the directory {} of export {name}", path.display()))?;
+        let root = rustix::fs::open(path, flags, Mode::empty()).with_context(|| {
+            format!(
+                "cannot open the directory {} of export {name}",
+                path.display()
+            )
+        })?;
         // Confinement rests on openat2: find out now whether this kernel (or sandbox) has it.
-        rustix::fs::openat2(&root, c".", flags, Mode::empty(), BENEATH)
-            .with_context(|| format!("openat2 does not work on {} (Linux 5.6 or later is needed)", path.display()))?;
-        Ok(Self { name: name.to_owned(), access, root })
+        rustix::fs::openat2(&root, c".", flags, Mode::empty(), BENEATH).with_context(|| {
+            format!(
+                "openat2 does not work on {} (Linux 5.6 or later is needed)",
+                path.display()
+            )
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            access,
+            root,
+        })
     }
 
     /// A handle of its own for a client.
@@ -88,7 +100,11 @@ impl Export {
 
 fn joined(path: Path<'_>) -> CString {
     let names: Vec<&[u8]> = path.names().collect();
-    let text = if names.is_empty() { b".".to_vec() } else { names.join(&b'/') };
+    let text = if names.is_empty() {
+        b".".to_vec()
+    } else {
+        names.join(&b'/')
+    };
     // The name rule has no NUL.
     CString::new(text).unwrap_or_default()
 }
@@ -97,8 +113,14 @@ fn name(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
-fn resolve(dir: BorrowedFd<'_>, path: Path<'_>, flags: OFlags, mode: Mode) -> Result<OwnedFd, Refused> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+fn resolve(
+    dir: BorrowedFd<'_>,
+    path: Path<'_>,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Refused> {
+    // Without NOFOLLOW: NO_SYMLINKS refuses a link in the last place, too, and says so (ELOOP).
+    let flags = flags | OFlags::CLOEXEC;
     rustix::fs::openat2(dir, joined(path), flags, mode, BENEATH).map_err(system)
 }
 
@@ -108,9 +130,15 @@ pub fn open_dir(dir: BorrowedFd<'_>, path: Path<'_>) -> Result<OwnedFd, Refused>
 }
 
 /// Splits off the last name and opens the directory that holds it.
-pub fn open_parent<'a>(dir: BorrowedFd<'_>, path: Path<'a>) -> Result<(OwnedFd, &'a [u8]), Refused> {
+pub fn open_parent<'a>(
+    dir: BorrowedFd<'_>,
+    path: Path<'a>,
+) -> Result<(OwnedFd, &'a [u8]), Refused> {
     let mut parent = path.to_owned();
-    let last = path.names().last().ok_or(because(Errno::EBUSY, Reason::ExportRoot))?;
+    let last = path
+        .names()
+        .last()
+        .ok_or(because(Errno::EBUSY, Reason::ExportRoot))?;
     parent.pop();
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     Ok((resolve(dir, parent.as_path(), flags, Mode::empty())?, last))
@@ -133,7 +161,10 @@ fn found(stat: &rustix::fs::Stat) -> Result<Found, Refused> {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified_ns: u64::try_from(modified).unwrap_or(0),
         },
-        identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+        identity: Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        },
     })
 }
 
@@ -178,7 +209,11 @@ fn access_flags(flags: OpenFlags) -> OFlags {
 }
 
 /// Opens what exists: a regular file, or a directory for reading. Never blocks.
-pub fn open_existing(parent: BorrowedFd<'_>, last: &[u8], flags: OpenFlags) -> Result<(OwnedFd, Found), Refused> {
+pub fn open_existing(
+    parent: BorrowedFd<'_>,
+    last: &[u8],
+    flags: OpenFlags,
+) -> Result<(OwnedFd, Found), Refused> {
     let before = lookup_name(parent, last)?;
     let directory = before.stat.kind == Kind::Directory;
     let changes = flags.0 & (OpenFlags::WRITE | OpenFlags::APPEND | OpenFlags::TRUNCATE).0 != 0;
@@ -205,8 +240,14 @@ pub fn open_existing(parent: BorrowedFd<'_>, last: &[u8], flags: OpenFlags) -> R
 }
 
 /// Makes a file that must not exist.
-pub fn create(parent: BorrowedFd<'_>, last: &[u8], flags: OpenFlags, mode: u16) -> Result<(OwnedFd, Found), Refused> {
-    let oflags = access_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+pub fn create(
+    parent: BorrowedFd<'_>,
+    last: &[u8],
+    flags: OpenFlags,
+    mode: u16,
+) -> Result<(OwnedFd, Found), Refused> {
+    let oflags =
+        access_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(u32::from(mode & 0o777) | 0o600);
     let file = rustix::fs::openat2(parent, name(last), oflags, mode, BENEATH).map_err(system)?;
     let found = stat(file.as_fd())?;
@@ -221,7 +262,11 @@ pub fn mkdir(parent: BorrowedFd<'_>, last: &[u8], mode: u16) -> Result<Found, Re
 }
 
 /// Checks that `removes` allows it, without doing it.
-pub fn check_unlink(parent: BorrowedFd<'_>, last: &[u8], removes: Removes) -> Result<Found, Refused> {
+pub fn check_unlink(
+    parent: BorrowedFd<'_>,
+    last: &[u8],
+    removes: Removes,
+) -> Result<Found, Refused> {
     let found = lookup_name(parent, last)?;
     match (found.stat.kind, removes) {
         (Kind::File, Removes::Directory) => Err(because(Errno::ENOTDIR, Reason::System)),
@@ -245,7 +290,11 @@ pub fn rename(
     to: (BorrowedFd<'_>, &[u8]),
     replace: bool,
 ) -> Result<(), Refused> {
-    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    let flags = if replace {
+        RenameFlags::empty()
+    } else {
+        RenameFlags::NOREPLACE
+    };
     rustix::fs::renameat_with(from.0, name(from.1), to.0, name(to.1), flags).map_err(system)
 }
 

@@ -70,7 +70,13 @@ impl Follower {
 
     /// Says one thing if there is one to say. `may_look` is false where only files that are open are to
     /// be asked, because names were looked up a moment ago.
-    pub fn step(&mut self, shared: &Shared, watcher: &Arc<Notify>, may_look: bool, out: &mut Vec<u8>) -> Step {
+    pub fn step(
+        &mut self,
+        shared: &Shared,
+        watcher: &Arc<Notify>,
+        may_look: bool,
+        out: &mut Vec<u8>,
+    ) -> Step {
         let result = self.try_step(shared, watcher, may_look, out);
         result.unwrap_or_else(|(errno, refusal)| {
             push_refused(out, self.session, self.id, (errno, refusal));
@@ -89,7 +95,10 @@ impl Follower {
             match self.look()? {
                 None => return Ok(self.gone(out)),
                 Some(identity) => {
-                    let same = self.file.as_ref().is_some_and(|(_, inode)| inode.identity == identity);
+                    let same = self
+                        .file
+                        .as_ref()
+                        .is_some_and(|(_, inode)| inode.identity == identity);
                     let replaced = self.file.is_some() && !same;
                     if replaced {
                         return Ok(self.gone(out));
@@ -100,7 +109,9 @@ impl Follower {
                 }
             }
         }
-        let Some((fd, _)) = &self.file else { return Ok(Step::Idle) };
+        let Some((fd, _)) = &self.file else {
+            return Ok(Step::Idle);
+        };
         let size = export::stat(fd.as_fd())?.stat.size;
         if size < self.cursor {
             self.push(out, FollowEvent::Truncated, &[]);
@@ -119,7 +130,9 @@ impl Follower {
         if self.credit == 0 {
             return Ok(Step::Idle);
         }
-        let want = (size - self.cursor).min(u64::from(self.credit)).min(PUSH_BYTES as u64) as usize;
+        let want = (size - self.cursor)
+            .min(u64::from(self.credit))
+            .min(PUSH_BYTES as u64) as usize;
         let start = out.len();
         self.push(out, FollowEvent::Data, &[]);
         let head = out.len();
@@ -147,7 +160,9 @@ impl Follower {
     /// What the path names now; `None` if nothing (yet).
     fn look(&self) -> Result<Option<Identity>, Refused> {
         match export::lookup(self.dir.as_fd(), self.path.as_path()) {
-            Ok(found) if found.stat.kind == Kind::Directory => Err(because(Errno::EISDIR, Reason::System)),
+            Ok(found) if found.stat.kind == Kind::Directory => {
+                Err(because(Errno::EISDIR, Reason::System))
+            }
             Ok(found) => Ok(Some(found.identity)),
             Err((Errno::ENOENT, _)) => Ok(None),
             Err(refused) => Err(refused),
@@ -182,20 +197,45 @@ impl Follower {
     }
 
     fn push(&self, out: &mut Vec<u8>, event: FollowEvent, data: &[u8]) {
-        let pushed = Followed { id: self.id, event, offset: self.cursor, data: Rest(data) };
-        frame::put(out, push_header(Operation::Follow, self.session, 0), |out| pushed.put(out));
+        let pushed = Followed {
+            id: self.id,
+            event,
+            offset: self.cursor,
+            data: Rest(data),
+        };
+        frame::put(
+            out,
+            push_header(Operation::Follow, self.session, 0),
+            |out| pushed.put(out),
+        );
     }
 }
 
 /// Header of a frame that answers nothing.
 pub fn push_header(operation: Operation, session: u64, status: i32) -> Header {
-    Header { operation: operation.number(), flags: PUSH, slot: NO_SLOT, session, status, ..Header::default() }
+    Header {
+        operation: operation.number(),
+        flags: PUSH,
+        slot: NO_SLOT,
+        session,
+        status,
+        ..Header::default()
+    }
 }
 
 /// Tells a client that a follow is over, and why.
 pub fn push_refused(out: &mut Vec<u8>, session: u64, id: u32, (errno, _): (Errno, Refusal)) {
-    let pushed = Followed { id, event: FollowEvent::Refused, offset: 0, data: Rest(&[]) };
-    frame::put(out, push_header(Operation::Follow, session, errno.status()), |out| pushed.put(out));
+    let pushed = Followed {
+        id,
+        event: FollowEvent::Refused,
+        offset: 0,
+        data: Rest(&[]),
+    };
+    frame::put(
+        out,
+        push_header(Operation::Follow, session, errno.status()),
+        |out| pushed.put(out),
+    );
 }
 
 const _: () = assert!(PUSH_HEAD == 4 + 1 + 8 && HEADER == 24);

@@ -37,7 +37,9 @@ impl Inode {
     /// From now on `notify` is woken by changes.
     pub fn watch(&self, notify: &Arc<Notify>) {
         let mut watchers = lock(&self.watchers);
-        let known = watchers.iter().any(|watcher| std::ptr::eq(watcher.as_ptr(), Arc::as_ptr(notify)));
+        let known = watchers
+            .iter()
+            .any(|watcher| std::ptr::eq(watcher.as_ptr(), Arc::as_ptr(notify)));
         if !known {
             watchers.push(Arc::downgrade(notify));
         }
@@ -60,7 +62,11 @@ impl Inodes {
         if map.len() >= 1024 && map.len() == map.capacity() {
             map.retain(|_, inode| inode.strong_count() > 0);
         }
-        let inode = Arc::new(Inode { identity, order: Mutex::new(()), watchers: Mutex::default() });
+        let inode = Arc::new(Inode {
+            identity,
+            order: Mutex::new(()),
+            watchers: Mutex::default(),
+        });
         map.insert(identity, Arc::downgrade(&inode));
         inode
     }

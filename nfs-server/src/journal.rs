@@ -176,7 +176,14 @@ impl Mirror {
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Start(_) => {}
-            Record::Session { id, client, slots, max_frame, next_handle, name } => {
+            Record::Session {
+                id,
+                client,
+                slots,
+                max_frame,
+                next_handle,
+                name,
+            } => {
                 let session = MirrorSession {
                     client,
                     slots,
@@ -206,7 +213,14 @@ impl Mirror {
                 self.apply_effect(id.session, effect);
                 if let Some(session) = self.sessions.get_mut(&id.session) {
                     session.intents.remove(&id.slot);
-                    session.last.insert(id.slot, LastReply { sequence: id.sequence, asked: id.asked, frame });
+                    session.last.insert(
+                        id.slot,
+                        LastReply {
+                            sequence: id.sequence,
+                            asked: id.asked,
+                            frame,
+                        },
+                    );
                 }
             }
         }
@@ -215,10 +229,16 @@ impl Mirror {
     fn apply_effect(&mut self, id: u64, effect: Effect) {
         match effect {
             Effect::None => {}
-            Effect::Opened { handle, base, mut info } => {
+            Effect::Opened {
+                handle,
+                base,
+                mut info,
+            } => {
                 if base != 0 {
                     // A path too deep to write down cannot be opened again: the handle will be stale.
-                    let Some((_, path)) = self.full_path(id, base, info.path.as_path()) else { return };
+                    let Some((_, path)) = self.full_path(id, base, info.path.as_path()) else {
+                        return;
+                    };
                     info.path = path;
                 }
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -231,11 +251,21 @@ impl Mirror {
                     session.handles.remove(&handle);
                 }
             }
-            Effect::Moved { from_base, from, to_base, to } => {
+            Effect::Moved {
+                from_base,
+                from,
+                to_base,
+                to,
+            } => {
                 let from = self.full_path(id, from_base, from.as_path());
                 let to = self.full_path(id, to_base, to.as_path());
-                let (Some((export, from)), Some((_, to))) = (from, to) else { return };
-                let handles = self.sessions.values_mut().flat_map(|session| session.handles.values_mut());
+                let (Some((export, from)), Some((_, to))) = (from, to) else {
+                    return;
+                };
+                let handles = self
+                    .sessions
+                    .values_mut()
+                    .flat_map(|session| session.handles.values_mut());
                 for info in handles.filter(|info| info.export == export) {
                     if let Some(path) = moved(&info.path, &from, &to) {
                         info.path = path;
@@ -256,9 +286,18 @@ impl Mirror {
                 next_handle: s.next_handle,
                 name: s.name.clone(),
             });
-            records.extend(s.handles.iter().map(|(&handle, info)| Record::Handle(id, handle, info.clone())));
+            records.extend(
+                s.handles
+                    .iter()
+                    .map(|(&handle, info)| Record::Handle(id, handle, info.clone())),
+            );
             records.extend(s.last.iter().map(|(&slot, last)| {
-                let id = RequestId { session: id, slot, sequence: last.sequence, asked: last.asked };
+                let id = RequestId {
+                    session: id,
+                    slot,
+                    sequence: last.sequence,
+                    asked: last.asked,
+                };
                 Record::Reply(id, Effect::None, last.frame.clone())
             }));
             records.extend(s.intents.values().cloned().map(Record::Intent));
@@ -323,10 +362,18 @@ fn put_info(info: &HandleInfo, out: &mut Vec<u8>) {
 fn get_info(r: &mut Reader<'_>) -> Result<HandleInfo, DecodeError> {
     let export = String::from_utf8_lossy(<&[u8]>::get(r, "export")?).into_owned();
     let path = Path::get(r, "path")?.to_owned();
-    let identity = Identity { device: u64::get(r, "device")?, inode: u64::get(r, "inode")? };
+    let identity = Identity {
+        device: u64::get(r, "device")?,
+        inode: u64::get(r, "inode")?,
+    };
     let is_file = bool::get(r, "file")?;
     let flags = OpenFlags::get(r, "flags")?;
-    Ok(HandleInfo { export, path, identity, file: is_file.then_some(flags) })
+    Ok(HandleInfo {
+        export,
+        path,
+        identity,
+        file: is_file.then_some(flags),
+    })
 }
 
 impl Record {
@@ -336,7 +383,14 @@ impl Record {
                 1u8.put(out);
                 put_long(machine, out);
             }
-            Self::Session { id, client, slots, max_frame, next_handle, name } => {
+            Self::Session {
+                id,
+                client,
+                slots,
+                max_frame,
+                next_handle,
+                name,
+            } => {
                 2u8.put(out);
                 id.put(out);
                 client.put(out);
@@ -372,7 +426,12 @@ impl Record {
                         2u8.put(out);
                         handle.put(out);
                     }
-                    Effect::Moved { from_base, from, to_base, to } => {
+                    Effect::Moved {
+                        from_base,
+                        from,
+                        to_base,
+                        to,
+                    } => {
                         3u8.put(out);
                         from_base.put(out);
                         from.as_path().put(out);
@@ -405,8 +464,15 @@ impl Record {
             3 => Self::End(u64::get(r, "id")?),
             4 => {
                 let id = get_id(r)?;
-                let seen = Identity { device: u64::get(r, "device")?, inode: u64::get(r, "inode")? };
-                Self::Intent(Intent { id, seen, payload: get_long(r)?.to_vec() })
+                let seen = Identity {
+                    device: u64::get(r, "device")?,
+                    inode: u64::get(r, "inode")?,
+                };
+                Self::Intent(Intent {
+                    id,
+                    seen,
+                    payload: get_long(r)?.to_vec(),
+                })
             }
             5 => {
                 let id = get_id(r)?;
@@ -429,7 +495,11 @@ impl Record {
                 };
                 Self::Reply(id, effect, frame)
             }
-            6 => Self::Handle(u64::get(r, "session")?, u32::get(r, "handle")?, get_info(r)?),
+            6 => Self::Handle(
+                u64::get(r, "session")?,
+                u32::get(r, "handle")?,
+                get_info(r)?,
+            ),
             other => return Err(DecodeError::Value("kind", other.into())),
         };
         Ok(record)
@@ -505,31 +575,48 @@ pub struct Remembered {
 impl Journal {
     /// For a server that remembers nothing.
     pub fn none() -> Self {
-        Self { open: None, folder: HostPathBuf::new(), machine: Vec::new(), _lock: None }
+        Self {
+            open: None,
+            folder: HostPathBuf::new(),
+            machine: Vec::new(),
+            _lock: None,
+        }
     }
 
     /// Opens a state folder, made if need be. `machine` identifies this boot of the machine.
     pub fn open(folder: &HostPath, machine: &[u8]) -> anyhow::Result<(Self, Remembered)> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the state folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
         let private = |name: &str| {
             let path = folder.join(name);
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(&path);
             file.with_context(|| format!("cannot open {}", path.display()))
         };
         let guard = private("lock")?;
-        if rustix::fs::flock(&guard, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if rustix::fs::flock(&guard, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
+        {
             bail!("another server uses the state folder {}", folder.display());
         }
         let path = folder.join("journal");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
         let records = match bytes.strip_prefix(MAGIC) {
             Some(lines) => read_lines(lines),
             None if bytes.len() < MAGIC.len() => Vec::new(),
-            None => bail!("{} is no journal of this server: move it away to start afresh", path.display()),
+            None => bail!(
+                "{} is no journal of this server: move it away to start afresh",
+                path.display()
+            ),
         };
         let mut remembered = Remembered::default();
         for record in records {
@@ -539,7 +626,13 @@ impl Journal {
             remembered.mirror.apply(record);
         }
         let (file, bytes) = write_anew(folder, &remembered.mirror, machine)?;
-        let open = Open { file, bytes, rewrite_at: rewrite_at(bytes), mirror: remembered.mirror.clone(), line: Vec::new() };
+        let open = Open {
+            file,
+            bytes,
+            rewrite_at: rewrite_at(bytes),
+            mirror: remembered.mirror.clone(),
+            line: Vec::new(),
+        };
         let journal = Self {
             open: Some(Mutex::new(open)),
             folder: folder.to_owned(),
@@ -556,7 +649,9 @@ impl Journal {
 
     /// Writes one record. When this returns, a kill of the server cannot undo it.
     pub fn write(&self, record: Record) -> std::io::Result<()> {
-        let Some(open) = &self.open else { return Ok(()) };
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
         let open = &mut *lock(open);
         open.line.clear();
         record.put_line(&mut open.line);
@@ -576,7 +671,9 @@ impl Journal {
 
     /// Makes everything written so far survive the machine.
     pub fn sync(&self) -> std::io::Result<()> {
-        let Some(open) = &self.open else { return Ok(()) };
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
         let file = lock(open).file.try_clone()?;
         file.sync_data()
     }

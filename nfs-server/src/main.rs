@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use nfs_server::config::{self, Config, ExportConfig, Limits, Security};
+use nfs_server::config::{self, Config, ConfigFile, ExportConfig, Security};
 use nfs_server::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,9 +17,12 @@ struct Options {
     /// A directory to serve, and what clients may do there: ro (default), rw, append
     #[arg(long = "export", value_name = "NAME=DIR[:ro|rw|append]")]
     exports: Vec<ExportConfig>,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7049")]
-    listen: SocketAddr,
+    /// Configuration file (TOML); options given here win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7049]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// Plain mode, loopback only: file with the token, readable by its owner only
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -40,29 +43,24 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     start_log(options.log_json);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
     runtime.block_on(serve(options))
 }
 
 fn start_log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if json { log.json().init() } else { log.init() }
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let Some(token_file) = &options.token_file else {
-        bail!("give --token-file FILE, so that clients can prove who they are");
-    };
-    let config = Config {
-        exports: options.exports,
-        listen: options.listen,
-        security: Security::Plain { token: config::read_secret(token_file)? },
-        state: options.state,
-        limits: Limits::default(),
-        metrics: options.metrics,
-    };
+    let config = configure(&options)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::bind(config).await?;
@@ -76,6 +74,30 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         stop.stop();
     });
     server.run().await
+}
+
+/// Options over file over defaults.
+fn configure(options: &Options) -> anyhow::Result<Config> {
+    let file = match &options.config {
+        Some(path) => ConfigFile::read(path)?,
+        None => ConfigFile::default(),
+    };
+    let Some(token_file) = options.token_file.as_ref().or(file.token_file.as_ref()) else {
+        bail!("give --token-file FILE, so that clients can prove who they are");
+    };
+    let mut exports = file.export;
+    exports.extend(options.exports.iter().cloned());
+    let default = SocketAddr::from(([127, 0, 0, 1], protocol::DEFAULT_PORT));
+    Ok(Config {
+        exports,
+        listen: options.listen.or(file.listen).unwrap_or(default),
+        security: Security::Plain {
+            token: config::read_secret(token_file)?,
+        },
+        state: options.state.clone().or(file.state),
+        limits: file.limits,
+        metrics: options.metrics.or(file.metrics),
+    })
 }
 
 /// `listening on ADDR` on standard output, and the address alone in a file.

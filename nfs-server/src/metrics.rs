@@ -13,8 +13,12 @@ use crate::server::{self, Shared};
 
 /// The text as it is now.
 pub fn text(shared: &Shared) -> String {
-    let sessions: Vec<(u64, String, Counts)> =
-        shared.sessions.all().iter().map(|s| (s.id, s.name.clone(), lock(&s.counts).clone())).collect();
+    let sessions: Vec<(u64, String, Counts)> = shared
+        .sessions
+        .all()
+        .iter()
+        .map(|s| (s.id, s.name.clone(), lock(&s.counts).clone()))
+        .collect();
     counters::prometheus(shared.totals(), &sessions)
 }
 
@@ -39,10 +43,11 @@ async fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
             break;
         }
     }
-    let (status, body) = match request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ") {
-        true => ("200 OK", text(shared)),
-        false => ("404 Not Found", String::from("only /metrics is here\n")),
-    };
+    let (status, body) =
+        match request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ") {
+            true => ("200 OK", text(shared)),
+            false => ("404 Not Found", String::from("only /metrics is here\n")),
+        };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()

@@ -12,9 +12,10 @@ use std::time::SystemTime;
 use protocol::codec::{DecodeError, Field, Rest};
 use protocol::frame::{self, HEADER, Header};
 use protocol::message::{
-    Access, Append, Appended, Attach, Attached, CounterList, Entries, Entry, Export as ExportEntry, ExportList, Fsync,
-    Getattr, Handle, Kind, Lookup, Mkdir, Open, OpenFlags, Opened, Operation, Pong, Read, Readdir, Rename, Request, Stat,
-    Statfs, StatfsReply, SyncLevel, Truncate, Unlink, Write, Written,
+    Access, Append, Appended, Attach, Attached, CounterList, Entries, Entry, Export as ExportEntry,
+    ExportList, Fsync, Getattr, Handle, Kind, Lookup, Mkdir, Open, OpenFlags, Opened, Operation,
+    Pong, Read, Readdir, Rename, Request, Stat, Statfs, StatfsReply, SyncLevel, Truncate, Unlink,
+    Write, Written,
 };
 use protocol::name::{Path, PathBuf};
 use protocol::{Errno, Reason};
@@ -64,19 +65,42 @@ pub fn serve(
         }
         Err(broken) => return Err(broken),
     };
-    let id = RequestId { session: session.id, slot: header.slot, sequence: header.sequence, asked };
-    let mut job = Job { shared, session, state, id, payload, effect: Effect::None };
+    let id = RequestId {
+        session: session.id,
+        slot: header.slot,
+        sequence: header.sequence,
+        asked,
+    };
+    let mut job = Job {
+        shared,
+        session,
+        state,
+        id,
+        payload,
+        effect: Effect::None,
+    };
     let once = operation.is_once();
     {
         // Held until the reply is in the journal: at a crash nothing can have happened after an
         // intent that has no reply.
-        let _names = request.as_ref().is_ok_and(changes_names).then(|| lock(&shared.names));
-        let inode = request.as_ref().ok().and_then(changed_handle).and_then(|handle| job.state.inode(handle));
+        let _names = request
+            .as_ref()
+            .is_ok_and(changes_names)
+            .then(|| lock(&shared.names));
+        let inode = request
+            .as_ref()
+            .ok()
+            .and_then(changed_handle)
+            .and_then(|handle| job.state.inode(handle));
         let _order = inode.as_ref().map(|inode| lock(&inode.order));
         job.run(request, &header, out);
         if once && shared.journal.is_kept() {
             let effect = std::mem::replace(&mut job.effect, Effect::None);
-            if let Err(error) = shared.journal.write(Record::Reply(id, effect, out[start..].to_vec())) {
+            if let Err(error) =
+                shared
+                    .journal
+                    .write(Record::Reply(id, effect, out[start..].to_vec()))
+            {
                 tracing::error!("reply not in the journal: {error}");
             }
         }
@@ -118,7 +142,9 @@ fn changed_handle(request: &Request<'_>) -> Option<Handle> {
 
 /// Nanoseconds since 1970.
 pub fn wall_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -162,7 +188,11 @@ impl Job<'_> {
             Request::Goodbye(_) => put(out, header, Ok(())),
             // These never come here: they have no slot.
             Request::Hello(_) | Request::Follow(_) | Request::Credit(_) | Request::Unfollow(_) => {
-                put(out, header, Err::<(), _>(because(Errno::EPROTO, Reason::BadMessage)));
+                put(
+                    out,
+                    header,
+                    Err::<(), _>(because(Errno::EPROTO, Reason::BadMessage)),
+                );
             }
         }
     }
@@ -189,25 +219,54 @@ impl Job<'_> {
         if !self.shared.journal.is_kept() {
             return Ok(());
         }
-        let intent = Intent { id: self.id, seen, payload: payload.to_vec() };
-        self.shared.journal.write(Record::Intent(intent)).map_err(|error| {
-            tracing::error!("refused a request because the journal cannot be written: {error}");
-            because(Errno::EIO, Reason::System)
-        })
+        let intent = Intent {
+            id: self.id,
+            seen,
+            payload: payload.to_vec(),
+        };
+        self.shared
+            .journal
+            .write(Record::Intent(intent))
+            .map_err(|error| {
+                tracing::error!("refused a request because the journal cannot be written: {error}");
+                because(Errno::EIO, Reason::System)
+            })
     }
 
     fn attach(&mut self, call: &Attach<'_>) -> Result<Attached, Refused> {
-        let index = self.shared.exports.iter().position(|export| export.name.as_bytes() == call.export);
+        let index = self
+            .shared
+            .exports
+            .iter()
+            .position(|export| export.name.as_bytes() == call.export);
         let index = index.ok_or(because(Errno::ENOENT, Reason::NoExport))?;
         let handle = self.state.plan_handle(self.shared.limits.handles)?;
         let export = &self.shared.exports[index];
         let fd = export.attach()?;
         let Found { stat, identity } = export::stat(fd.as_fd())?;
-        let info = HandleInfo { export: export.name.clone(), path: PathBuf::new(), identity, file: None };
-        self.effect = Effect::Opened { handle, base: 0, info };
-        let node = Node { fd, export: index, file: None, inode: self.shared.inodes.get(identity) };
+        let info = HandleInfo {
+            export: export.name.clone(),
+            path: PathBuf::new(),
+            identity,
+            file: None,
+        };
+        self.effect = Effect::Opened {
+            handle,
+            base: 0,
+            info,
+        };
+        let node = Node {
+            fd,
+            export: index,
+            file: None,
+            inode: self.shared.inodes.get(identity),
+        };
         self.state.add_handle(handle, node);
-        Ok(Attached { root: Handle(handle), access: export.access, stat })
+        Ok(Attached {
+            root: Handle(handle),
+            access: export.access,
+            stat,
+        })
     }
 
     fn lookup(&self, call: &Lookup<'_>) -> Result<Stat, Refused> {
@@ -248,12 +307,20 @@ impl Job<'_> {
             let (parent, last) = export::open_parent(dir.fd.as_fd(), call.path)?;
             match export::lookup_maybe(parent.as_fd(), last)? {
                 None if makes => {
-                    self.intend(Identity { device: 0, inode: 0 }, self.payload)?;
+                    self.intend(
+                        Identity {
+                            device: 0,
+                            inode: 0,
+                        },
+                        self.payload,
+                    )?;
                     let (fd, found) = export::create(parent.as_fd(), last, flags, call.mode)?;
                     (fd, found, true)
                 }
                 None => return Err(because(Errno::ENOENT, Reason::System)),
-                Some(_) if flags.has(OpenFlags::EXCLUSIVE) => return Err(because(Errno::EEXIST, Reason::System)),
+                Some(_) if flags.has(OpenFlags::EXCLUSIVE) => {
+                    return Err(because(Errno::EEXIST, Reason::System));
+                }
                 Some(before) => {
                     let cuts = flags.has(OpenFlags::TRUNCATE) && before.stat.size > 0;
                     if cuts {
@@ -278,10 +345,26 @@ impl Job<'_> {
             identity: found.identity,
             file,
         };
-        self.effect = Effect::Opened { handle, base: call.dir.0, info };
+        self.effect = Effect::Opened {
+            handle,
+            base: call.dir.0,
+            info,
+        };
         let inode = self.shared.inodes.get(found.identity);
-        self.state.add_handle(handle, Node { fd, export, file, inode });
-        Ok(Opened { handle: Handle(handle), created, stat: found.stat })
+        self.state.add_handle(
+            handle,
+            Node {
+                fd,
+                export,
+                file,
+                inode,
+            },
+        );
+        Ok(Opened {
+            handle: Handle(handle),
+            created,
+            stat: found.stat,
+        })
     }
 
     fn read(&self, call: &Read, header: &Header, out: &mut Vec<u8>) {
@@ -330,10 +413,18 @@ impl Job<'_> {
     fn check_room(&self, size: u64, bytes: u64) -> Result<(), Refused> {
         let limits = &self.shared.limits;
         if size > limits.file_bytes {
-            return Err(because_of(Errno::EFBIG, Reason::ByteLimit, limits.file_bytes));
+            return Err(because_of(
+                Errno::EFBIG,
+                Reason::ByteLimit,
+                limits.file_bytes,
+            ));
         }
         if self.state.written.saturating_add(bytes) > limits.session_bytes {
-            return Err(because_of(Errno::EDQUOT, Reason::ByteLimit, limits.session_bytes));
+            return Err(because_of(
+                Errno::EDQUOT,
+                Reason::ByteLimit,
+                limits.session_bytes,
+            ));
         }
         Ok(())
     }
@@ -394,7 +485,13 @@ impl Job<'_> {
         if export::lookup_maybe(parent.as_fd(), last)?.is_some() {
             return Err(because(Errno::EEXIST, Reason::System));
         }
-        self.intend(Identity { device: 0, inode: 0 }, self.payload)?;
+        self.intend(
+            Identity {
+                device: 0,
+                inode: 0,
+            },
+            self.payload,
+        )?;
         export::mkdir(parent.as_fd(), last, call.mode).map(|found| found.stat)
     }
 
@@ -423,8 +520,15 @@ impl Job<'_> {
             return Err(because(Errno::EEXIST, Reason::System));
         }
         self.intend(moving.identity, self.payload)?;
-        export::rename((from.as_fd(), from_name), (to.as_fd(), to_name), call.replace)?;
-        for identity in [Some(moving.identity), target.map(|found| found.identity)].into_iter().flatten() {
+        export::rename(
+            (from.as_fd(), from_name),
+            (to.as_fd(), to_name),
+            call.replace,
+        )?;
+        for identity in [Some(moving.identity), target.map(|found| found.identity)]
+            .into_iter()
+            .flatten()
+        {
             self.shared.inodes.get(identity).changed();
         }
         self.effect = moved(call);
@@ -438,7 +542,12 @@ impl Job<'_> {
                 end: *end,
                 entries: list
                     .iter()
-                    .map(|(cookie, inode, kind, name)| Entry { cookie: *cookie, inode: *inode, kind: *kind, name })
+                    .map(|(cookie, inode, kind, name)| Entry {
+                        cookie: *cookie,
+                        inode: *inode,
+                        kind: *kind,
+                        name,
+                    })
                     .collect(),
             }),
             Err(refused) => Err(*refused),
@@ -446,7 +555,10 @@ impl Job<'_> {
         frame::put_reply(out, header, &result);
     }
 
-    #[expect(clippy::type_complexity, reason = "rows of a listing that lives for one reply")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "rows of a listing that lives for one reply"
+    )]
     fn list(&self, call: &Readdir) -> Result<(bool, Vec<(u64, u64, Kind, Vec<u8>)>), Refused> {
         let dir = self.dir(call.handle)?;
         self.check_count(call.count)?;
@@ -476,7 +588,11 @@ impl Job<'_> {
             let bytes = 8 + 8 + 1 + 2 + name.len();
             if bytes > left {
                 if list.is_empty() {
-                    return Err(because_of(Errno::EINVAL, Reason::CountLimit, bytes as u64 + 1));
+                    return Err(because_of(
+                        Errno::EINVAL,
+                        Reason::CountLimit,
+                        bytes as u64 + 1,
+                    ));
                 }
                 return Ok((false, list));
             }
@@ -522,7 +638,14 @@ impl Job<'_> {
 
     fn exports(&self) -> ExportList<'_> {
         let exports = self.shared.exports.iter();
-        ExportList { exports: exports.map(|e| ExportEntry { access: e.access, name: e.name.as_bytes() }).collect() }
+        ExportList {
+            exports: exports
+                .map(|e| ExportEntry {
+                    access: e.access,
+                    name: e.name.as_bytes(),
+                })
+                .collect(),
+        }
     }
 
     fn counters(&self, header: &Header, out: &mut Vec<u8>) {
@@ -542,7 +665,9 @@ impl Job<'_> {
                     break;
                 }
                 left -= bytes;
-                let ago = c.last.map_or(u64::MAX, |last| u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX));
+                let ago = c.last.map_or(u64::MAX, |last| {
+                    u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX)
+                });
                 list.counts.push(protocol::message::Count {
                     session: session.id,
                     name: session.name.as_bytes(),
@@ -622,7 +747,11 @@ pub fn decide(shared: &Shared, session: &Session, intent: &Intent) -> Option<(Ve
             let (parent, last) = export::open_parent(dir.fd.as_fd(), call.path).ok()?;
             let (fd, found) = export::open_existing(parent.as_fd(), last, call.flags).ok()?;
             let handle = state.plan_handle(usize::MAX).ok()?;
-            let reply = Opened { handle: Handle(handle), created: true, stat: found.stat };
+            let reply = Opened {
+                handle: Handle(handle),
+                created: true,
+                stat: found.stat,
+            };
             frame::put_reply(&mut out, &header, &Ok(reply));
             let export = dir.export;
             let info = HandleInfo {
@@ -632,8 +761,20 @@ pub fn decide(shared: &Shared, session: &Session, intent: &Intent) -> Option<(Ve
                 file: Some(call.flags),
             };
             let inode = shared.inodes.get(found.identity);
-            state.add_handle(handle, Node { fd, export, file: Some(call.flags), inode });
-            Effect::Opened { handle, base: call.dir.0, info }
+            state.add_handle(
+                handle,
+                Node {
+                    fd,
+                    export,
+                    file: Some(call.flags),
+                    inode,
+                },
+            );
+            Effect::Opened {
+                handle,
+                base: call.dir.0,
+                info,
+            }
         }
         Request::Unlink(call) => {
             let dir = state.node(call.dir).ok()?;
@@ -648,7 +789,9 @@ pub fn decide(shared: &Shared, session: &Session, intent: &Intent) -> Option<(Ve
         Request::Rename(call) => {
             let at = |handle, path| {
                 let dir = state.node(handle).ok()?;
-                export::lookup(dir.fd.as_fd(), path).ok().map(|found| found.identity)
+                export::lookup(dir.fd.as_fd(), path)
+                    .ok()
+                    .map(|found| found.identity)
             };
             let (from, to) = (at(call.from_dir, call.from), at(call.to_dir, call.to));
             if to != Some(intent.seen) || from == Some(intent.seen) {
@@ -664,7 +807,10 @@ pub fn decide(shared: &Shared, session: &Session, intent: &Intent) -> Option<(Ve
 
 /// Opens a remembered handle again, if it is still the same file.
 pub fn revive(shared: &Shared, info: &HandleInfo) -> Option<Node> {
-    let export = shared.exports.iter().position(|export| export.name == info.export)?;
+    let export = shared
+        .exports
+        .iter()
+        .position(|export| export.name == info.export)?;
     let root = shared.exports[export].attach().ok()?;
     let (fd, found) = match info.file {
         None => {
@@ -681,8 +827,15 @@ pub fn revive(shared: &Shared, info: &HandleInfo) -> Option<Node> {
         return None;
     }
     // The access may have been narrowed by a new configuration.
-    if info.file.is_some_and(|flags| flags.has(OpenFlags::WRITE)) && shared.exports[export].access == Access::ReadOnly {
+    if info.file.is_some_and(|flags| flags.has(OpenFlags::WRITE))
+        && shared.exports[export].access == Access::ReadOnly
+    {
         return None;
     }
-    Some(Node { fd, export, file: info.file, inode: shared.inodes.get(found.identity) })
+    Some(Node {
+        fd,
+        export,
+        file: info.file,
+        inode: shared.inodes.get(found.identity),
+    })
 }

@@ -105,7 +105,10 @@ pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
 /// Names this boot of the machine.
 pub fn machine_boot_id() -> anyhow::Result<Vec<u8>> {
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read(path).with_context(|| format!("cannot read {path}"))?.trim_ascii().to_vec())
+    Ok(std::fs::read(path)
+        .with_context(|| format!("cannot read {path}"))?
+        .trim_ascii()
+        .to_vec())
 }
 
 impl Server {
@@ -130,7 +133,11 @@ impl Server {
             if exports.iter().any(|other| other.name == export.name) {
                 bail!("export {} is given twice", export.name);
             }
-            exports.push(Export::open(&export.name, &export.path, export.access.into())?);
+            exports.push(Export::open(
+                &export.name,
+                &export.path,
+                export.access.into(),
+            )?);
         }
         let (journal, remembered) = match &config.state {
             Some(folder) => Journal::open(folder, &machine_boot_id()?)?,
@@ -160,7 +167,12 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        Ok(Self { shared: Arc::new(shared), listener, metrics, stop: watch::Sender::new(false) })
+        Ok(Self {
+            shared: Arc::new(shared),
+            listener,
+            metrics,
+            stop: watch::Sender::new(false),
+        })
     }
 
     /// Where it listens.
@@ -170,7 +182,9 @@ impl Server {
 
     /// Where Prometheus may ask.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.metrics
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
     }
 
     /// A handle to stop it.
@@ -201,7 +215,10 @@ impl Server {
         }
         tracing::info!("stopping");
         while tasks.join_next().await.is_some() {}
-        self.shared.journal.sync().context("cannot sync the state folder")
+        self.shared
+            .journal
+            .sync()
+            .context("cannot sync the state folder")
     }
 }
 
@@ -212,7 +229,9 @@ pub async fn stopping(stopped: &mut watch::Receiver<bool>) {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 fn accept(
@@ -235,7 +254,13 @@ fn accept(
 /// Makes a session again from what the journal remembers.
 fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Result<()> {
     let name = String::from_utf8_lossy(&remembered.name).into_owned();
-    let session = Session::new(id, remembered.client, name, remembered.slots, remembered.max_frame);
+    let session = Session::new(
+        id,
+        remembered.client,
+        name,
+        remembered.slots,
+        remembered.max_frame,
+    );
     {
         let state = &mut *lock(&session.state);
         state.next_handle = remembered.next_handle;
@@ -251,14 +276,26 @@ fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Resul
         }
         for (slot, last) in remembered.last {
             if let Some(place) = state.slots.get_mut(usize::from(slot)) {
-                *place = Slot { last: Some(last.sequence), exact: false, asked: last.asked, reply: Some(last.frame) };
+                *place = Slot {
+                    last: Some(last.sequence),
+                    exact: false,
+                    asked: last.asked,
+                    reply: Some(last.frame),
+                };
             }
         }
     }
     for intent in remembered.intents.values() {
         let decided = serve::decide(shared, &session, intent);
-        tracing::info!(session = id, slot = intent.id.slot, done = decided.is_some(), "resolved an open intent");
-        let Some((frame, effect)) = decided else { continue };
+        tracing::info!(
+            session = id,
+            slot = intent.id.slot,
+            done = decided.is_some(),
+            "resolved an open intent"
+        );
+        let Some((frame, effect)) = decided else {
+            continue;
+        };
         let state = &mut *lock(&session.state);
         if let Some(slot) = state.slots.get_mut(usize::from(intent.id.slot)) {
             *slot = Slot {
@@ -268,7 +305,9 @@ fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Resul
                 reply: Some(frame.clone()),
             };
         }
-        let written = shared.journal.write(Record::Reply(intent.id, effect, frame));
+        let written = shared
+            .journal
+            .write(Record::Reply(intent.id, effect, frame));
         written.context("cannot write the journal")?;
     }
     shared.sessions.restore(Arc::new(session.into_remembered()));

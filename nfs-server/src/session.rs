@@ -74,8 +74,14 @@ impl State {
     /// What a request with these numbers deserves.
     pub fn turn(&self, slot: u16, sequence: u32, asked: (u8, u32)) -> Result<Turn, Refused> {
         let count = self.slots.len() as u64;
-        let slot = self.slots.get(usize::from(slot)).ok_or(because_of(Errno::EINVAL, Reason::SlotLimit, count))?;
-        let Some(last) = slot.last else { return Ok(Turn::Do) };
+        let slot = self.slots.get(usize::from(slot)).ok_or(because_of(
+            Errno::EINVAL,
+            Reason::SlotLimit,
+            count,
+        ))?;
+        let Some(last) = slot.last else {
+            return Ok(Turn::Do);
+        };
         match sequence.wrapping_sub(last) as i32 {
             0 if slot.asked != asked => Err(because(Errno::EINVAL, Reason::FalseRetry)),
             0 => Ok(slot.reply.clone().map_or(Turn::DoAgain, Turn::Repeat)),
@@ -88,8 +94,14 @@ impl State {
 
     /// The open file or directory.
     pub fn node(&self, handle: Handle) -> Result<&Node, Refused> {
-        let errno = if self.stale.contains(&handle.0) { Errno::ESTALE } else { Errno::EBADF };
-        self.handles.get(&handle.0).ok_or(because(errno, Reason::System))
+        let errno = if self.stale.contains(&handle.0) {
+            Errno::ESTALE
+        } else {
+            Errno::EBADF
+        };
+        self.handles
+            .get(&handle.0)
+            .ok_or(because(errno, Reason::System))
     }
 
     /// The inode of a handle, if there is one.
@@ -161,7 +173,10 @@ impl Session {
 
     /// Marks it as one from the journal.
     pub fn into_remembered(self) -> Self {
-        Self { remembered: true, ..self }
+        Self {
+            remembered: true,
+            ..self
+        }
     }
 
     /// Whether it comes from the journal of an earlier server.
@@ -185,7 +200,9 @@ impl Session {
 
     /// A connection ended.
     pub fn leave(&self, connection: u64) {
-        let left = self.owner.compare_exchange(connection, 0, Ordering::AcqRel, Ordering::Acquire);
+        let left = self
+            .owner
+            .compare_exchange(connection, 0, Ordering::AcqRel, Ordering::Acquire);
         if left.is_ok() {
             *lock(&self.orphaned) = Some(Instant::now());
         }
@@ -207,23 +224,39 @@ impl Sessions {
     /// The session a client wants back, if it is its own.
     pub fn find(&self, id: u64, client: ClientId) -> Option<Arc<Session>> {
         let map = lock(&self.map);
-        map.get(&id).filter(|session| same_secret(&session.client.0, &client.0)).cloned()
+        map.get(&id)
+            .filter(|session| same_secret(&session.client.0, &client.0))
+            .cloned()
     }
 
     /// Adds one. A client has one session: an older one of the same client goes.
-    pub fn insert(&self, session: Arc<Session>, limit: usize, keep: std::time::Duration) -> Result<Vec<u64>, Refused> {
+    pub fn insert(
+        &self,
+        session: Arc<Session>,
+        limit: usize,
+        keep: std::time::Duration,
+    ) -> Result<Vec<u64>, Refused> {
         let mut map = lock(&self.map);
         let mut gone: Vec<u64> = Vec::new();
-        gone.extend(map.values().filter(|old| old.client == session.client).map(|old| old.id));
+        gone.extend(
+            map.values()
+                .filter(|old| old.client == session.client)
+                .map(|old| old.id),
+        );
         if map.len() >= limit {
-            let expired = |s: &&Arc<Session>| lock(&s.orphaned).is_some_and(|since| since.elapsed() > keep);
+            let expired =
+                |s: &&Arc<Session>| lock(&s.orphaned).is_some_and(|since| since.elapsed() > keep);
             gone.extend(map.values().filter(expired).map(|old| old.id));
         }
         for id in &gone {
             map.remove(id);
         }
         if map.len() >= limit {
-            return Err(because_of(Errno::EAGAIN, Reason::SessionLimit, limit as u64));
+            return Err(because_of(
+                Errno::EAGAIN,
+                Reason::SessionLimit,
+                limit as u64,
+            ));
         }
         map.insert(session.id, session);
         Ok(gone)

@@ -373,15 +373,20 @@ impl Client {
     /// Everything that waits to be sent, frame by frame; the first begins where sending stopped.
     pub fn outputs(&self) -> impl Iterator<Item = &[u8]> {
         let frame = |out| match out {
-            &Outgoing::Slot(slot) => match self.slots.get(usize::from(slot)).map(|slot| &slot.state) {
-                Some(SlotState::Waiting { frame, .. }) => &frame[..],
-                // `answered` refuses a reply to what is not sent yet, so this does not happen.
-                _ => &[],
-            },
+            &Outgoing::Slot(slot) => {
+                match self.slots.get(usize::from(slot)).map(|slot| &slot.state) {
+                    Some(SlotState::Waiting { frame, .. }) => &frame[..],
+                    // `answered` refuses a reply to what is not sent yet, so this does not happen.
+                    _ => &[],
+                }
+            }
             Outgoing::Bytes(bytes) => &bytes[..],
         };
         let mut skip = self.sent;
-        self.sending.iter().map(frame).map(move |bytes: &[u8]| &bytes[core::mem::take(&mut skip).min(bytes.len())..])
+        self.sending
+            .iter()
+            .map(frame)
+            .map(move |bytes: &[u8]| &bytes[core::mem::take(&mut skip).min(bytes.len())..])
     }
 
     /// The first `n` bytes of [`Self::outputs`] were sent.

@@ -596,7 +596,7 @@ wire_enum! {
         Truncated = 1,
         /// There is no such file (yet, or any more); it goes on at offset 0 when there is one.
         Gone = 2,
-        /// Everything up to `offset` was pushed: from here on it is live. Once, and after each of the others.
+        /// Everything up to `offset` was pushed: from here on it is live. Once, and again after truncated or gone.
         End = 3,
         /// The follow was refused and is over; the status says why.
         Refused = 4,

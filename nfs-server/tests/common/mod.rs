@@ -29,6 +29,13 @@ impl Server {
         Self::start_with(&[])
     }
 
+    /// With a configuration file.
+    pub fn start_with_config(config: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config).unwrap();
+        Self::start_with(&[&format!("--config={}", file.path().display())])
+    }
+
     /// With more options; `{}` in them stands for the folder.
     pub fn start_with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -38,10 +45,17 @@ impl Server {
         let token = folder.path().join("token");
         std::fs::write(&token, TOKEN).unwrap();
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let more: Vec<String> =
-            more.iter().map(|text| text.replace("{}", &folder.path().display().to_string())).collect();
+        let more: Vec<String> = more
+            .iter()
+            .map(|text| text.replace("{}", &folder.path().display().to_string()))
+            .collect();
         let (child, address) = spawn(folder.path(), "127.0.0.1:0", &more);
-        Self { folder, address, child, more }
+        Self {
+            folder,
+            address,
+            child,
+            more,
+        }
     }
 
     /// A folder of an export, as the host sees it.
@@ -106,7 +120,10 @@ fn spawn(folder: &Path, listen: &str, more: &[String]) -> (Child, SocketAddr) {
         .arg(folder.join("token"))
         .arg(format!("--export=ro={}/ro:ro", folder.display()))
         .arg(format!("--export=rw={}/rw:rw", folder.display()))
-        .arg(format!("--export=append={}/append:append", folder.display()))
+        .arg(format!(
+            "--export=append={}/append:append",
+            folder.display()
+        ))
         .args(more)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped());
@@ -114,7 +131,9 @@ fn spawn(folder: &Path, listen: &str, more: &[String]) -> (Child, SocketAddr) {
     for _ in 0..100 {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         if let Some(address) = line.trim().strip_prefix("listening on ") {
             return (child, address.parse().unwrap());
         }
@@ -135,8 +154,14 @@ impl Raw {
     pub fn connect(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Self { stream, session: 0, sequence: [0; 64] }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self {
+            stream,
+            session: 0,
+            sequence: [0; 64],
+        }
     }
 
     /// Connected and greeted.
@@ -147,7 +172,12 @@ impl Raw {
         raw
     }
 
-    pub fn hello(&mut self, client: [u8; 16], token: &[u8], session: u64) -> Result<HelloReply, (i32, Refusal)> {
+    pub fn hello(
+        &mut self,
+        client: [u8; 16],
+        token: &[u8],
+        session: u64,
+    ) -> Result<HelloReply, (i32, Refusal)> {
         let hello = Hello {
             magic: MAGIC,
             min_version: VERSION,
@@ -192,7 +222,13 @@ impl Raw {
     /// The same with any payload.
     pub fn call_bytes(&mut self, operation: u8, payload: &[u8]) -> Result<Vec<u8>, (i32, Refusal)> {
         self.sequence[0] += 1;
-        let header = Header { operation, slot: 0, sequence: self.sequence[0], session: self.session, ..Header::default() };
+        let header = Header {
+            operation,
+            slot: 0,
+            sequence: self.sequence[0],
+            session: self.session,
+            ..Header::default()
+        };
         self.send(&raw_frame(header, payload));
         let (header, payload) = self.receive().expect("a reply");
         assert!(header.is_reply(), "{header:?}");

@@ -10,13 +10,13 @@ use std::vec::Vec;
 
 use super::session::{Error, Link, Options, Session};
 use crate::client::{Push, Ticket};
+use crate::codec::Rest;
 use crate::message::{
-    Access, Append, Attach, Close, Count, Counters, Exports, FollowEvent, Fsync, Getattr, Handle, Kind, Lookup, Mkdir,
-    Open, OpenFlags, Opened, Ping, Read as ReadCall, Readdir, Removes, Rename, Stat, Statfs, StatfsReply, SyncLevel,
-    Truncate, Unlink, Write as WriteCall,
+    Access, Append, Attach, Close, Count, Counters, Exports, FollowEvent, Fsync, Getattr, Handle,
+    Kind, Lookup, Mkdir, Open, OpenFlags, Opened, Ping, Read as ReadCall, Readdir, Removes, Rename,
+    Stat, Statfs, StatfsReply, SyncLevel, Truncate, Unlink, Write as WriteCall,
 };
 use crate::name::PathBuf;
-use crate::codec::Rest;
 
 /// Bytes of one read or write of a long transfer.
 const PIECE: u32 = 128 * 1024;
@@ -69,7 +69,10 @@ impl Files {
 
     /// On a session of its own.
     pub fn over(session: Session) -> Self {
-        Self { session, roots: BTreeMap::new() }
+        Self {
+            session,
+            roots: BTreeMap::new(),
+        }
     }
 
     /// The session below.
@@ -90,7 +93,12 @@ impl Files {
     /// What every session of the server did so far.
     pub fn counters<T>(&mut self, mut each: impl FnMut(&Count<'_>) -> T) -> Result<Vec<T>, Error> {
         let reply = self.session.call(&Counters {})?;
-        Ok(reply.get::<Counters>()?.counts.iter().map(&mut each).collect())
+        Ok(reply
+            .get::<Counters>()?
+            .counts
+            .iter()
+            .map(&mut each)
+            .collect())
     }
 
     /// Lists a directory by name; the empty path lists the exports.
@@ -98,7 +106,9 @@ impl Files {
         if path.trim_matches('/').is_empty() {
             return self.list_exports();
         }
-        let dir = self.open(path, OpenFlags::READ | OpenFlags::DIRECTORY, 0)?.handle;
+        let dir = self
+            .open(path, OpenFlags::READ | OpenFlags::DIRECTORY, 0)?
+            .handle;
         let listed = self.list_handle(dir);
         self.close(dir)?;
         let mut items = listed?;
@@ -115,9 +125,16 @@ impl Files {
         let mut items = Vec::new();
         for (name, access) in names {
             let root = self.root(&name)?;
-            let reply = self.session.call(&Getattr { handle: root.handle })?;
+            let reply = self.session.call(&Getattr {
+                handle: root.handle,
+            })?;
             let stat = reply.get::<Getattr>()?;
-            items.push(Item { name: text(&name), kind: Kind::Directory, stat, access: Some(access) });
+            items.push(Item {
+                name: text(&name),
+                kind: Kind::Directory,
+                stat,
+                access: Some(access),
+            });
         }
         Ok(items)
     }
@@ -126,14 +143,21 @@ impl Files {
         let mut items = Vec::new();
         let mut cookie = 0;
         loop {
-            let reply = self.session.call(&Readdir { handle: dir, cookie, count: 64 * 1024 })?;
+            let reply = self.session.call(&Readdir {
+                handle: dir,
+                cookie,
+                count: 64 * 1024,
+            })?;
             let part = reply.get::<Readdir>()?;
             let mut asked = Vec::new();
             for entry in &part.entries {
                 cookie = entry.cookie;
                 let mut path = PathBuf::new();
                 path.push(entry.name).map_err(io::Error::other)?;
-                let ticket = self.session.submit(&Lookup { dir, path: path.as_path() })?;
+                let ticket = self.session.submit(&Lookup {
+                    dir,
+                    path: path.as_path(),
+                })?;
                 asked.push((ticket, entry.name));
                 if asked.len() >= 8 {
                     self.take_stats(&mut asked, &mut items)?;
@@ -146,12 +170,21 @@ impl Files {
         }
     }
 
-    fn take_stats(&mut self, asked: &mut Vec<(Ticket, &[u8])>, items: &mut Vec<Item>) -> Result<(), Error> {
+    fn take_stats(
+        &mut self,
+        asked: &mut Vec<(Ticket, &[u8])>,
+        items: &mut Vec<Item>,
+    ) -> Result<(), Error> {
         for (ticket, name) in asked.drain(..) {
             match self.session.wait(ticket) {
                 Ok(reply) => {
                     let stat = reply.get::<Lookup>()?;
-                    items.push(Item { name: text(name), kind: stat.kind, stat, access: None });
+                    items.push(Item {
+                        name: text(name),
+                        kind: stat.kind,
+                        stat,
+                        access: None,
+                    });
                 }
                 // It was removed while we listed.
                 Err(error) if error.errno() == Some(crate::Errno::ENOENT) => {}
@@ -164,27 +197,44 @@ impl Files {
     /// Describes a file or directory.
     pub fn stat(&mut self, path: &str) -> Result<Stat, Error> {
         let (root, path) = self.resolve(path)?;
-        let reply = self.session.call(&Lookup { dir: root.handle, path: path.as_path() })?;
+        let reply = self.session.call(&Lookup {
+            dir: root.handle,
+            path: path.as_path(),
+        })?;
         Ok(reply.get::<Lookup>()?)
     }
 
     /// Space of an export.
     pub fn statfs(&mut self, path: &str) -> Result<StatfsReply, Error> {
         let (root, _) = self.resolve(path)?;
-        let reply = self.session.call(&Statfs { handle: root.handle })?;
+        let reply = self.session.call(&Statfs {
+            handle: root.handle,
+        })?;
         Ok(reply.get::<Statfs>()?)
     }
 
     /// Makes a directory.
     pub fn mkdir(&mut self, path: &str) -> Result<(), Error> {
         let (root, path) = self.resolve(path)?;
-        self.session.call(&Mkdir { dir: root.handle, mode: 0o755, path: path.as_path() }).map(drop)
+        self.session
+            .call(&Mkdir {
+                dir: root.handle,
+                mode: 0o755,
+                path: path.as_path(),
+            })
+            .map(drop)
     }
 
     /// Removes a file or an empty directory.
     pub fn remove(&mut self, path: &str) -> Result<(), Error> {
         let (root, path) = self.resolve(path)?;
-        self.session.call(&Unlink { dir: root.handle, removes: Removes::Either, path: path.as_path() }).map(drop)
+        self.session
+            .call(&Unlink {
+                dir: root.handle,
+                removes: Removes::Either,
+                path: path.as_path(),
+            })
+            .map(drop)
     }
 
     /// Renames, replacing what is there.
@@ -204,7 +254,12 @@ impl Files {
     /// Opens; [`Self::close`] it again.
     pub fn open(&mut self, path: &str, flags: OpenFlags, mode: u16) -> Result<Opened, Error> {
         let (root, path) = self.resolve(path)?;
-        let reply = self.session.call(&Open { dir: root.handle, flags, mode, path: path.as_path() })?;
+        let reply = self.session.call(&Open {
+            dir: root.handle,
+            flags,
+            mode,
+            path: path.as_path(),
+        })?;
         Ok(reply.get::<Open<'_>>()?)
     }
 
@@ -215,17 +270,34 @@ impl Files {
 
     /// Reads once.
     pub fn read_at(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>, Error> {
-        Ok(self.session.call(&ReadCall { handle, offset, count })?.into_payload())
+        Ok(self
+            .session
+            .call(&ReadCall {
+                handle,
+                offset,
+                count,
+            })?
+            .into_payload())
     }
 
     /// Writes once.
     pub fn write_at(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Error> {
-        self.session.call(&WriteCall { handle, offset, data: Rest(data) }).map(drop)
+        self.session
+            .call(&WriteCall {
+                handle,
+                offset,
+                data: Rest(data),
+            })
+            .map(drop)
     }
 
     /// Appends once; the file's size afterwards.
     pub fn append(&mut self, handle: Handle, expected: u64, data: &[u8]) -> Result<u64, Error> {
-        let reply = self.session.call(&Append { handle, expected, data: Rest(data) })?;
+        let reply = self.session.call(&Append {
+            handle,
+            expected,
+            data: Rest(data),
+        })?;
         Ok(reply.get::<Append<'_>>()?.size)
     }
 
@@ -236,7 +308,12 @@ impl Files {
 
     /// Makes a file and its name survive a power cut.
     pub fn fsync(&mut self, handle: Handle) -> Result<(), Error> {
-        self.session.call(&Fsync { handle, level: SyncLevel::All }).map(drop)
+        self.session
+            .call(&Fsync {
+                handle,
+                level: SyncLevel::All,
+            })
+            .map(drop)
     }
 
     /// A whole file of moderate size.
@@ -247,7 +324,12 @@ impl Files {
     }
 
     /// Copies a file from the server, with several reads in flight. `progress` hears bytes done and all.
-    pub fn get(&mut self, path: &str, to: &mut dyn Write, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, Error> {
+    pub fn get(
+        &mut self,
+        path: &str,
+        to: &mut dyn Write,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, Error> {
         let opened = self.open(path, OpenFlags::READ, 0)?;
         let result = self.get_handle(opened.handle, opened.stat.size, to, progress);
         self.close(opened.handle)?;
@@ -268,14 +350,22 @@ impl Files {
         loop {
             // One beyond the size that was seen: the file may have grown.
             while flying.len() < depth && asked <= size {
-                flying.push_back(self.session.submit(&ReadCall { handle, offset: asked, count: piece })?);
+                flying.push_back(self.session.submit(&ReadCall {
+                    handle,
+                    offset: asked,
+                    count: piece,
+                })?);
                 asked += u64::from(piece);
             }
-            let Some(ticket) = flying.pop_front() else { return Ok(done) };
+            let Some(ticket) = flying.pop_front() else {
+                return Ok(done);
+            };
             let data = match self.session.wait(ticket) {
                 Ok(reply) => reply.into_payload(),
                 Err(error) => {
-                    flying.drain(..).for_each(|ticket| self.session.cancel(ticket));
+                    flying
+                        .drain(..)
+                        .for_each(|ticket| self.session.cancel(ticket));
                     return Err(error);
                 }
             };
@@ -283,7 +373,9 @@ impl Files {
             done += data.len() as u64;
             progress(done, size.max(done));
             if written.is_err() || (data.len() as u32) < piece {
-                flying.drain(..).for_each(|ticket| self.session.cancel(ticket));
+                flying
+                    .drain(..)
+                    .for_each(|ticket| self.session.cancel(ticket));
                 written?;
                 return Ok(done);
             }
@@ -292,7 +384,12 @@ impl Files {
 
     /// Copies to the server: a new file, or a replaced one where the export allows that. With several
     /// writes in flight, and safe on its disk when this returns.
-    pub fn put(&mut self, path: &str, from: &mut dyn Read, progress: &mut dyn FnMut(u64)) -> Result<u64, Error> {
+    pub fn put(
+        &mut self,
+        path: &str,
+        from: &mut dyn Read,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, Error> {
         let (root, _) = self.resolve(path)?;
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
         let handle = self.open(path, flags, 0o644)?.handle;
@@ -324,15 +421,27 @@ impl Files {
                 }
                 // The server works in order of arrival, so appends may follow each other closely.
                 let ticket = match access {
-                    Access::AppendOnly => self.session.submit(&Append { handle, expected: offset, data })?,
-                    Access::ReadWrite | Access::ReadOnly => self.session.submit(&WriteCall { handle, offset, data })?,
+                    Access::AppendOnly => self.session.submit(&Append {
+                        handle,
+                        expected: offset,
+                        data,
+                    })?,
+                    Access::ReadWrite | Access::ReadOnly => self.session.submit(&WriteCall {
+                        handle,
+                        offset,
+                        data,
+                    })?,
                 };
                 offset += n as u64;
                 flying.push_back((ticket, n));
             }
-            let Some((ticket, n)) = flying.pop_front() else { return Ok(done) };
+            let Some((ticket, n)) = flying.pop_front() else {
+                return Ok(done);
+            };
             if let Err(error) = self.session.wait(ticket) {
-                flying.drain(..).for_each(|(ticket, _)| self.session.cancel(ticket));
+                flying
+                    .drain(..)
+                    .for_each(|(ticket, _)| self.session.cancel(ticket));
                 return Err(error);
             }
             done += n as u64;
@@ -355,8 +464,22 @@ impl Files {
     pub fn next_followed(&mut self, within: Duration) -> Result<Option<Followed>, Error> {
         match self.session.next_push(within)? {
             None => Ok(None),
-            Some(Push { failure: Some(failure), .. }) => Err(Error::Refused(failure)),
-            Some(Push { id, event, offset, data, failure: None }) => Ok(Some(Followed { id, event, offset, data })),
+            Some(Push {
+                failure: Some(failure),
+                ..
+            }) => Err(Error::Refused(failure)),
+            Some(Push {
+                id,
+                event,
+                offset,
+                data,
+                failure: None,
+            }) => Ok(Some(Followed {
+                id,
+                event,
+                offset,
+                data,
+            })),
         }
     }
 
@@ -370,7 +493,10 @@ impl Files {
         let path = PathBuf::parse(path.as_bytes()).map_err(invalid)?;
         let mut names = path.as_path().names().map(ToOwned::to_owned);
         let export = names.next().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "the path names no export; list the server to see them")
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path names no export; list the server to see them",
+            )
         })?;
         let mut below = PathBuf::new();
         for name in names {
@@ -389,7 +515,11 @@ impl Files {
         let reply = self.session.call(&Attach { export })?;
         let attached = reply.get::<Attach<'_>>()?;
         let generation = self.session.generation();
-        let root = Root { handle: attached.root, access: attached.access, generation };
+        let root = Root {
+            handle: attached.root,
+            access: attached.access,
+            generation,
+        };
         self.roots.insert(export.to_vec(), root);
         Ok(root)
     }

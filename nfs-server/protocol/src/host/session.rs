@@ -71,7 +71,10 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the token.
-        f.debug_struct("Options").field("address", &self.address).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("address", &self.address)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -245,7 +248,9 @@ impl Session {
             let now = self.now_ms();
             match self.core.submit(call, now) {
                 Ok(ticket) => return Ok(ticket),
-                Err(SubmitError::NotReady) => self.drive_until(|core| core.status() == Status::Ready)?,
+                Err(SubmitError::NotReady) => {
+                    self.drive_until(|core| core.status() == Status::Ready)?
+                }
                 Err(SubmitError::NoSlot) => self.drive_until(|core| core.free_slots() > 0)?,
                 Err(SubmitError::TooLarge { limit }) => return Err(Error::TooLarge { limit }),
                 Err(SubmitError::Refused(failure)) => return Err(Error::Unwelcome(failure)),
@@ -333,7 +338,10 @@ impl Session {
             if let (Some(since), Some(limit)) = (self.away_since, self.options.give_up_after)
                 && since.elapsed() >= limit
             {
-                return Err(Error::Away { address: self.options.address, last: self.last_error.clone() });
+                return Err(Error::Away {
+                    address: self.options.address,
+                    last: self.last_error.clone(),
+                });
             }
             self.step(Instant::now() + Duration::from_secs(1))?;
         }
@@ -346,13 +354,20 @@ impl Session {
             return Ok(());
         }
         self.send()?;
-        let Some(stream) = &self.stream else { return Ok(()) };
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
         let mut events = PollFlags::IN;
         if !self.core.output().is_empty() {
             events |= PollFlags::OUT;
         }
-        let wait = until.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
-        let timeout = rustix::time::Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+        let wait = until
+            .saturating_duration_since(Instant::now())
+            .min(Duration::from_secs(1));
+        let timeout = rustix::time::Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: wait.subsec_nanos().into(),
+        };
         let mut fds = [PollFd::new(stream, events)];
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -367,7 +382,11 @@ impl Session {
         }
         let now = self.now_ms();
         let limit = u64::try_from(self.options.answer_within.as_millis()).unwrap_or(u64::MAX);
-        if self.core.silence_ms(now).is_some_and(|silence| silence > limit) {
+        if self
+            .core
+            .silence_ms(now)
+            .is_some_and(|silence| silence > limit)
+        {
             self.lost("the server does not answer".to_string());
         }
         Ok(())
@@ -408,7 +427,9 @@ impl Session {
         let now = Instant::now();
         self.away_since.get_or_insert(now);
         self.last_error = why;
-        let backoff = FIRST_BACKOFF.saturating_mul(1 << self.attempts.min(10)).min(LONGEST_BACKOFF);
+        let backoff = FIRST_BACKOFF
+            .saturating_mul(1 << self.attempts.min(10))
+            .min(LONGEST_BACKOFF);
         self.attempts = self.attempts.saturating_add(1);
         self.next_attempt = now + backoff;
     }
@@ -438,7 +459,9 @@ impl Session {
     }
 
     fn receive(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         match stream.read(&mut self.buffer) {
             Ok(0) => self.lost("the server closed the connection".to_string()),
             Ok(n) => {
@@ -453,7 +476,8 @@ impl Session {
                     Err(broken) => self.lost(broken.to_string()),
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => self.lost(error.to_string()),
         }
     }
