@@ -5,7 +5,7 @@ use super::{frames, kernel_space};
 use crate::proc::NPROC;
 
 /// Pages of a stack.
-const STACK_PAGES: u64 = 8;
+const STACK_PAGES: u64 = 16;
 /// Distance between two stacks: guard page included.
 const STRIDE: u64 = (STACK_PAGES + 1) * PAGE_SIZE;
 
