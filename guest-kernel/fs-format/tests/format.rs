@@ -42,7 +42,8 @@ fn the_usual_image_is_laid_out_as_mkfs_does() {
     assert_eq!(block[32..], ZERO_BLOCK[32..]);
     assert_eq!(layout.data_start(), 46);
     assert_eq!(layout.inode_place(0), (32, 0));
-    assert_eq!(layout.inode_place(17), (33, 1));
+    assert_eq!(layout.inode_place(15), (32, 15));
+    assert_eq!(layout.inode_place(199), (44, 7));
     assert_eq!(layout.bitmap_place(1999), (45, 249, 0x80));
     assert!(!layout.is_data_block(45) && layout.is_data_block(46) && !layout.is_data_block(2000));
     assert!(!layout.is_inode(0) && layout.is_inode(199) && !layout.is_inode(200));
