@@ -7,9 +7,9 @@ use crate::{
 use abi::{
     Errno,
     probe::{
-        self, CODE_MAX, ExecRequest, ExecResponse, FLAG_WRITE_AHEAD, MachineInfo, MapRequest,
-        MemoryRequest, NO_VECTOR, PTE_NO_EXECUTE, PTE_PRESENT, PTE_USER, PTE_WRITE, Registers,
-        SPACE_LINEAR, WINDOW_BASE, WINDOW_PAGES,
+        self, CODE_MAX, ExecRequest, ExecResponse, FLAG_RING3, FLAG_WRITE_AHEAD, MachineInfo,
+        MapRequest, MemoryRequest, NO_VECTOR, PTE_NO_EXECUTE, PTE_PRESENT, PTE_USER, PTE_WRITE,
+        Registers, SPACE_LINEAR, WINDOW_BASE, WINDOW_PAGES,
     },
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, rc::Rc, string::String, vec::Vec};
@@ -20,6 +20,8 @@ use trace_record::run::Parameter;
 pub(crate) const PAGE: u64 = 4096;
 /// Status flags that a request sets and an answer is compared in: CF, PF, AF, ZF, SF, DF, OF, AC.
 pub(crate) const STATUS_FLAGS: u64 = 0x4_0cd5;
+/// RFLAGS.AC, alignment check and access control.
+const RFLAGS_AC: u64 = 1 << 18;
 /// An ordinary page: readable and writable from both rings, never executed.
 pub(crate) const PAGE_NORMAL: u64 = PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_NO_EXECUTE;
 
@@ -171,13 +173,18 @@ impl Session {
         }
         let mut code = [0; CODE_MAX];
         code[..exec.code.len()].copy_from_slice(exec.code);
+        let mut registers = exec.registers;
+        if exec.flags & FLAG_RING3 == 0 {
+            // The kernel uses SMAP: with AC clear, code in ring 0 could not touch user pages.
+            registers.rflags |= RFLAGS_AC;
+        }
         let ahead = if self.write_ahead {
             FLAG_WRITE_AHEAD
         } else {
             0
         };
         let request = ExecRequest {
-            registers: exec.registers,
+            registers,
             count: exec.count,
             inner: exec.inner,
             flags: exec.flags | ahead,
@@ -189,7 +196,7 @@ impl Session {
         let (response, ticks) =
             guest::exec(&mut *self.guest, &request).map_err(|errno| call_failed("exec", errno))?;
         Ok(Reply {
-            before: exec.registers,
+            before: registers,
             response,
             ticks: Rc::new(ticks),
             value: 0,
