@@ -43,13 +43,20 @@ static WORK: Event = Event::new();
 pub fn init() {
     let settings = settings::get();
     if let Some(server) = settings.server.map(endpoint) {
+        let token = token();
         let mut sessions = SESSIONS.lock();
-        sessions.push(Arc::new(Session::new(server, Purpose::Files, &settings.token)));
+        sessions.push(Arc::new(Session::new(server, Purpose::Files, &token)));
         if settings.run.is_some() {
-            sessions.push(Arc::new(Session::new(server, Purpose::Run, &settings.token)));
+            sessions.push(Arc::new(Session::new(server, Purpose::Run, &token)));
         }
     }
     proc::spawn_kernel_thread("remote", run);
+}
+
+/// The token as the server knows it: the text of its token file, lower-case hexadecimal.
+fn token() -> Vec<u8> {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
+    settings::get().token.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 fn endpoint((address, port): ([u8; 4], u16)) -> Endpoint {
@@ -74,7 +81,7 @@ fn session(server: Server) -> Result<Arc<Session>, Errno> {
         Server::Address { ip, port } => endpoint((ip, port.unwrap_or(protocol::DEFAULT_PORT))),
     };
     // Made outside the lock: it allocates.
-    let new = Arc::new(Session::new(server, Purpose::Files, &settings.token));
+    let new = Arc::new(Session::new(server, Purpose::Files, &token()));
     let mut sessions = SESSIONS.lock();
     if let Some(session) = sessions.iter().find(|session| session.server == server && session.purpose == Purpose::Files) {
         return Ok(Arc::clone(session));
