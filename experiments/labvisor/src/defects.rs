@@ -49,6 +49,16 @@ pub fn plant(command_line: &str) -> Result<(), Unknown<'_>> {
     Ok(())
 }
 
+/// Takes everything out again, for the next test.
+#[cfg(test)]
+pub fn clear() {
+    for set in [&DEFECTS, &QUIRKS] {
+        set.0
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
 /// The ids of all that is planted, defects first.
 pub fn active() -> impl Iterator<Item = &'static str> {
     let defects = Defect::ALL.iter().filter(|(d, _)| planted(*d));

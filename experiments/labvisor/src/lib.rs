@@ -9,8 +9,11 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod acpi;
+pub mod confinement;
 pub mod defects;
 pub mod emulate;
 pub mod exits;

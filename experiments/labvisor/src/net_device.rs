@@ -3,10 +3,11 @@
 
 use core::ops::Range;
 
+use crate::confinement::ALL;
 use crate::defects::{self, Defect};
 use crate::guest_memory::GuestMemory;
 use crate::machine::Machine;
-use crate::paging::{Full, PAGE, PageTables, flags};
+use crate::paging::{Full, PAGE, PageTables};
 use crate::pci::{self, Function, Target};
 use crate::virtio::Device;
 
@@ -73,7 +74,6 @@ impl NetDevice {
 
 /// What lay below the registers is the guest's again, in as large a page as before.
 fn give_back(memory: &GuestMemory, nested: &mut PageTables, page: u64) -> Result<(), Full> {
-    const ALL: u64 = flags::PRESENT | flags::WRITABLE | flags::USER;
     const LARGE: u64 = 2 << 20;
     let start = page / LARGE * LARGE;
     if memory.touches_hidden(start, LARGE) {

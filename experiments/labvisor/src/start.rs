@@ -4,15 +4,15 @@ use alloc::boxed::Box;
 use core::fmt::Write;
 use core::ops::Range;
 
-use labvisor::defects::{self, Defect};
+use labvisor::defects;
 use labvisor::exits::{INTERCEPTED_MSRS, INTERCEPTED_PORTS, Stop, Vmm};
 use labvisor::guest_memory::GuestMemory;
 use labvisor::log::Log;
 use labvisor::machine::Machine;
 use labvisor::multiboot::Info;
-use labvisor::paging::{Full, PAGE, PageTables, flags};
+use labvisor::paging::{Full, PAGE, PageTables};
 use labvisor::vcpu::{Tables, Vcpu};
-use labvisor::{acpi, memory_map, multiboot};
+use labvisor::{acpi, confinement, memory_map, multiboot};
 use raw_cpuid::CpuId;
 
 use crate::guest;
@@ -140,20 +140,11 @@ fn hide(info: &Info) -> Range<u64> {
     hidden
 }
 
-/// The nested page table: all physical memory is the guest's, but labvisor's reads as one page
-/// of zeros and cannot be written.
+/// The nested page table that keeps the guest out of `hidden`.
 fn confine(hidden: &Range<u64>) -> Result<PageTables, Full> {
-    const ALL: u64 = flags::PRESENT | flags::WRITABLE | flags::USER;
     let mut nested = PageTables::new(64, gigabyte_pages(), image::physical);
-    nested.map(0..reach(), 0, ALL)?;
-    if defects::planted(Defect::HiddenReadable) {
-        nested.map(hidden.clone(), hidden.start, flags::PRESENT | flags::USER)?;
-        return Ok(nested);
-    }
     let zeros = permission_map(1, core::iter::empty());
-    for page in hidden.clone().step_by(PAGE as usize) {
-        nested.map(page..page + PAGE, zeros, flags::PRESENT | flags::USER)?;
-    }
+    confinement::confine(&mut nested, 0..reach(), hidden, zeros)?;
     Ok(nested)
 }
 

@@ -236,3 +236,6 @@ impl Vmm {
         bytes.iter().take_while(is_prefix).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,32 +31,37 @@ pub struct Shell {
 
 impl Vmm {
     pub(super) fn dbgsh(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
-        if vcpu.is_user() && !defects::planted(Defect::ShellFromUser) {
-            vcpu.vmcb.save.rax = NOTHING as u64;
-            return;
-        }
         let answer = vcpu.registers.rbx as i32;
-        if !self.shell.started {
-            self.shell.started = true;
-            self.shell.print("> ");
-        } else if answer != NOTHING {
-            self.take_answer(m, answer);
-        }
-        let offer = self.shell.output.front().copied().unwrap_or(WANT_KEY);
-        self.shell.offered = Some(offer);
-        vcpu.vmcb.save.rax = if defects::planted(Defect::ShellResultNotExtended) {
-            u64::from(offer as u32)
+        let allowed = !vcpu.is_user() || defects::planted(Defect::ShellFromUser);
+        let told = if !allowed {
+            NOTHING
+        } else if answer == NOTHING && self.shell.started {
+            let offer = self.shell.output.front().copied().unwrap_or(WANT_KEY);
+            self.shell.offered = Some(offer);
+            offer
         } else {
-            i64::from(offer) as u64
+            self.take_answer(m, answer);
+            NOTHING
+        };
+        vcpu.vmcb.save.rax = if defects::planted(Defect::ShellResultNotExtended) {
+            u64::from(told as u32)
+        } else {
+            i64::from(told) as u64
         };
     }
 
+    /// The answer to what was offered. The next offer comes with the next question, as from
+    /// BitVisor, whose shell is a thread.
     fn take_answer(&mut self, m: &dyn Machine, answer: i32) {
+        if !self.shell.started {
+            self.shell.started = true;
+            self.shell.print("> ");
+        }
         match self.shell.offered.take() {
             Some(WANT_KEY) if answer != 0 => self.key(m, (answer & 0xff) as u8),
             Some(ENDED) => self.shell = Shell::default(),
+            Some(WANT_KEY) | None => {}
             Some(_) => drop(self.shell.output.pop_front()),
-            None => {}
         }
     }
 

@@ -19,8 +19,9 @@ impl Vmm {
             let at = start.wrapping_add(offset);
             let mut byte = [0; 1];
             if defects::planted(Defect::NameReadAgain) {
-                let mut again = alloc::vec![0; name.len()];
-                let _ = self.memory.read_linear(m, vcpu, start, &mut again, access);
+                for again in start..at {
+                    let _ = self.memory.read_linear(m, vcpu, again, &mut byte, access);
+                }
             }
             if let Err(fault) = self.memory.read_linear(m, vcpu, at, &mut byte, access) {
                 if defects::planted(Defect::NameFaultInjected) {
