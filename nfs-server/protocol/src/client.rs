@@ -204,6 +204,11 @@ impl Reply {
         Some(Failure { errno, refusal })
     }
 
+    /// Bytes in the payload.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     /// The raw payload: for a read, the bytes.
     pub fn into_payload(self) -> Vec<u8> {
         self.payload

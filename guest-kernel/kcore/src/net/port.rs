@@ -352,8 +352,8 @@ fn for_ourselves(frame: &[u8], mac: [u8; 6], own: &[[u8; 4]]) -> Destination {
     }
 }
 
-/// The port a frame asks a TCP connection of: IPv4, not a later fragment, SYN without ACK or RST.
-fn tcp_syn_port(frame: &[u8]) -> Option<u16> {
+/// The TCP header in a frame: IPv4, not a later fragment.
+fn tcp_header(frame: &[u8]) -> Option<&[u8]> {
     if frame.get(ETHERTYPE)? != IPV4 {
         return None;
     }
@@ -363,8 +363,20 @@ fn tcp_syn_port(frame: &[u8]) -> Option<u16> {
     if *ip.get(9)? != 6 || later_fragment {
         return None;
     }
-    let tcp = ip.get(header..)?;
-    (tcp.get(13)? & 0x16 == 0x02).then_some(u16::from_be_bytes([*tcp.get(2)?, *tcp.get(3)?]))
+    ip.get(header..)
+}
+
+/// Source and destination port of a TCP segment in a frame.
+pub fn tcp_ports(frame: &[u8]) -> Option<(u16, u16)> {
+    let tcp = tcp_header(frame)?;
+    let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
+    Some((port(0)?, port(2)?))
+}
+
+/// The port a frame asks a TCP connection of: SYN without ACK or RST.
+fn tcp_syn_port(frame: &[u8]) -> Option<u16> {
+    let flags = *tcp_header(frame)?.get(13)?;
+    (flags & 0x16 == 0x02).then_some(tcp_ports(frame)?.1)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 pub mod event;
 mod info;
 mod socket;
+pub mod tap;
 
 pub use info::{Answer, netinfo};
 pub use socket::{resolve, socket};
@@ -20,6 +21,7 @@ use crate::drivers::virtio_net::{self, Card, Pump, Receiver, Sender};
 use crate::sync::{SleepGuard, SleepLock};
 use crate::time::{self, Instant};
 use crate::{println, proc, settings};
+use alloc::format;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -30,6 +32,7 @@ use kcore::net::port::{NoCard, Port, Receive, Transmit};
 use kcore::net::settings::Address;
 use kcore::net::stack::{Change, Moment, Polled, Stack};
 use spin::Once;
+use tap::FrameTap;
 
 /// The thread looks after everything at least this often: a lost doorbell or interrupt costs no more.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
@@ -39,7 +42,7 @@ const RESETS_MAX: u64 = 8;
 const UNANNOUNCED_MAX: usize = 32 * 1024;
 
 /// The kernel's stack.
-pub type KernelStack = Stack<RxHalf, TxHalf, (), SharedEvent>;
+pub type KernelStack = Stack<RxHalf, TxHalf, FrameTap, SharedEvent>;
 
 static NET: Once<SleepLock<Net>> = Once::new();
 /// Wakes the thread.
@@ -122,7 +125,7 @@ pub fn init() {
     };
     let address = if card.is_some() { settings::get().ip } else { Address::Dhcp };
     let seed = time::read_tsc() ^ time::wall_ns().rotate_left(32);
-    let stack = Stack::new(Port::new(rx, tx, (), mac), address, seed, moment());
+    let stack = Stack::new(Port::new(rx, tx, FrameTap, mac), address, seed, moment());
     NET.call_once(|| SleepLock::new("net", Net { stack, card, armed: Moment(0), unannounced: 0 }));
     proc::spawn_kernel_thread("net", run);
 }
@@ -166,7 +169,9 @@ fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
 
 /// Only masks and wakes: reading the ISR register here hangs guests of BitVisor.
 fn on_interrupt() -> bool {
-    irq::mask(LINE.load(Ordering::Relaxed));
+    let line = LINE.load(Ordering::Relaxed);
+    irq::mask(line);
+    tap::interrupted(irq::FIRST_VECTOR + line);
     if DEFERRED.on_interrupt() {
         WORK.signal();
     }
@@ -264,13 +269,17 @@ impl Net {
     }
 
     /// The card told a lie: reset it, with fresh rings, or do without it.
+    #[cold]
+    #[inline(never)]
     fn recover(&mut self) {
         let Some(card) = self.card.clone() else { return };
         let port = self.stack.port_mut();
         if let (RxHalf::Card(rx), TxHalf::Card(tx)) = (&port.rx, &port.tx) {
             for (lie, side) in [(rx.lie(), "receive"), (tx.lie(), "transmit")] {
                 if let Some(lie) = lie {
-                    println!("net: the card's {side} queue: {lie}; resetting it");
+                    let what = format!("{side} queue: {lie}");
+                    println!("net: the card's {what}; resetting it");
+                    tap::was_reset(&what);
                 }
             }
         }

@@ -3,21 +3,23 @@
 
 use super::file::Opened;
 use super::names::{Place, is_lost};
-use super::session::{Session, errno};
+use super::session::{About, Session, errno};
 use crate::settings;
 use abi::Errno;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
+use kcore::settings::Run;
 use protocol::codec::Rest;
 use protocol::message::{Append, OpenFlags};
 use protocol::name::PathBuf;
 
 /// The export that holds all run folders.
-const EXPORT: &str = "runs";
+pub(super) const EXPORT: &str = "runs";
 
-/// Appends that were sent.
-static APPENDS: AtomicU64 = AtomicU64::new(0);
+/// Frames of this session, both ways.
+static PACKETS: AtomicU64 = AtomicU64::new(0);
 
 /// A file of the run folder that only grows, with one writer: us.
 pub struct AppendFile {
@@ -30,7 +32,7 @@ pub struct AppendFile {
 pub fn open_append(name: &str) -> Result<AppendFile, Errno> {
     let run = settings::get().run.as_ref().ok_or(Errno::ENXIO)?;
     let mut path = PathBuf::new();
-    let machine = format!("m{:02}", run.machine);
+    let machine = machine_name(run);
     for name in [run.id.as_str(), machine.as_str(), name] {
         path.push(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
     }
@@ -38,6 +40,11 @@ pub fn open_append(name: &str) -> Result<AppendFile, Errno> {
     let opened = place.open(OpenFlags::APPEND | OpenFlags::CREATE)?;
     let size = opened.stat.size;
     Ok(AppendFile { place, opened, size })
+}
+
+/// Name of this boot's folder within the run.
+pub(super) fn machine_name(run: &Run) -> String {
+    format!("m{:02}", run.machine)
 }
 
 impl AppendFile {
@@ -53,8 +60,7 @@ impl AppendFile {
         let session: Arc<Session> = Arc::clone(&self.place.session);
         loop {
             let call = Append { handle: self.opened.handle, expected: self.size, data: Rest(part) };
-            APPENDS.fetch_add(1, Ordering::Relaxed);
-            let ticket = session.submit(&call)?;
+            let ticket = session.submit(&call, About::Nothing)?;
             let reply = session.wait_raw(ticket)?;
             let Some(failure) = reply.failure() else {
                 self.size = reply.get::<Append<'_>>().map_err(errno)?.size;
@@ -82,7 +88,12 @@ impl AppendFile {
     }
 }
 
-/// Appends sent so far.
+/// Frames of this session so far, both ways.
 pub fn packets() -> u64 {
-    APPENDS.load(Ordering::Relaxed)
+    PACKETS.load(Ordering::Relaxed)
+}
+
+/// A frame of this session went by.
+pub fn count_packet() {
+    PACKETS.fetch_add(1, Ordering::Relaxed);
 }

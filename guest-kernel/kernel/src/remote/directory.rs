@@ -1,7 +1,7 @@
 //! Remote directories, and the list of exports.
 
 use super::names::{Place, forget, is_lost, to_abi, to_abi_kind};
-use super::session::{Session, errno};
+use super::session::{About, Asked, Session, errno};
 use crate::file::{File, FileOps, Ticket};
 use crate::sync::SleepLock;
 use abi::{DirEntry, Errno, Stat};
@@ -53,7 +53,7 @@ impl RemoteDirectory {
     /// The next part of the directory, with sizes: all of them asked for at once.
     fn fill(&self, state: &mut State) -> Result<(), Errno> {
         let session = &self.place.session;
-        let reply = session.call(&Readdir { handle: state.handle, cookie: state.cookie, count: COUNT })?;
+        let reply = session.call(&Readdir { handle: state.handle, cookie: state.cookie, count: COUNT }, About::Handle(state.handle, state.cookie))?;
         let part = reply.get::<Readdir>().map_err(errno)?;
         state.end = part.end || part.entries.is_empty();
         if let Some(last) = part.entries.last() {
@@ -64,7 +64,7 @@ impl RemoteDirectory {
             let mut name = PathBuf::new();
             let ticket = match entry.kind {
                 Kind::File if name.push(entry.name).is_ok() => {
-                    Some(session.submit(&Lookup { dir: state.handle, path: name.as_path() })?)
+                    Some(session.submit(&Lookup { dir: state.handle, path: name.as_path() }, About::Path(&self.place.export, name.as_path()))?)
                 }
                 _ => None,
             };
@@ -82,7 +82,7 @@ impl RemoteDirectory {
 
     fn take_one(
         session: &Session,
-        asked: &mut VecDeque<(&protocol::message::Entry<'_>, Option<protocol::client::Ticket>)>,
+        asked: &mut VecDeque<(&protocol::message::Entry<'_>, Option<Asked>)>,
         entries: &mut VecDeque<DirEntry>,
     ) -> Result<(), Errno> {
         let Some((entry, ticket)) = asked.pop_front() else { return Ok(()) };
@@ -110,7 +110,7 @@ impl FileOps for RemoteDirectory {
     fn stat(&self) -> Result<Stat, Errno> {
         let mut state = self.state.lock();
         loop {
-            match self.place.session.call(&Getattr { handle: state.handle }) {
+            match self.place.session.call(&Getattr { handle: state.handle }, About::Handle(state.handle, 0)) {
                 Err(error) if is_lost(&self.place.session, state.generation, error) => self.reopen(&mut state)?,
                 reply => return Ok(to_abi(&reply?.get::<Getattr>().map_err(errno)?)),
             }
@@ -168,7 +168,7 @@ impl ExportList {
     pub(super) fn open(session: Arc<Session>, ticket: Ticket) -> Result<File, Errno> {
         let reply = loop {
             let generation = session.generation();
-            match session.call(&Exports {}) {
+            match session.call(&Exports {}, About::Nothing) {
                 Err(error) if is_lost(&session, generation, error) => {}
                 reply => break reply?,
             }

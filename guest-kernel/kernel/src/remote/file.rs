@@ -8,13 +8,12 @@
 //! expected offset shows whether the lost session had done it.
 
 use super::names::{Place, forget, is_lost, to_abi};
-use super::session::errno;
+use super::session::{About, Asked, errno};
 use crate::file::{FileOps, Ticket};
 use crate::sync::SleepLock;
 use abi::{Errno, OpenFlags, Stat};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use protocol::client;
 use protocol::codec::Rest;
 use protocol::message::{self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write};
 
@@ -34,7 +33,7 @@ pub(super) struct Opened {
 
 /// A read request under way, and the offset it asks for.
 struct Pending {
-    ticket: client::Ticket,
+    asked: Asked,
     offset: u64,
     len: usize,
 }
@@ -111,7 +110,7 @@ impl RemoteFile {
 
     fn drop_ahead(&self, state: &mut State) {
         for pending in state.pending.drain(..) {
-            self.place.session.cancel(pending.ticket);
+            self.place.session.cancel(pending.asked);
         }
         state.ready.clear();
         state.ready_at = 0;
@@ -134,18 +133,18 @@ impl RemoteFile {
             }
             let len = if state.pending.is_empty() { first } else { len };
             let call = Read { handle: state.opened.handle, offset: next, count: len as u32 };
-            let ticket = self.place.session.submit(&call)?;
-            state.pending.push_back(Pending { ticket, offset: next, len });
+            let asked = self.place.session.submit(&call, About::Handle(call.handle, next))?;
+            state.pending.push_back(Pending { asked, offset: next, len });
             next += len as u64;
         }
         let Some(pending) = state.pending.pop_front() else { return Ok(()) };
-        let reply = self.place.session.wait(pending.ticket)?;
+        let reply = self.place.session.wait(pending.asked)?;
         state.ready = reply.into_payload();
         state.ready_at = 0;
         if state.ready.len() < pending.len {
             // The end of the file: what was asked for behind it is of no use.
             for pending in state.pending.drain(..) {
-                self.place.session.cancel(pending.ticket);
+                self.place.session.cancel(pending.asked);
             }
             state.depth = 1;
         } else {
@@ -159,7 +158,8 @@ impl RemoteFile {
         for _ in 0..APPEND_RACES {
             let expected = state.size;
             let session = &self.place.session;
-            let ticket = session.submit(&Append { handle: state.opened.handle, expected, data: Rest(data) })?;
+            let handle = state.opened.handle;
+            let ticket = session.submit(&Append { handle, expected, data: Rest(data) }, About::Handle(handle, expected))?;
             let reply = session.wait_raw(ticket)?;
             match reply.failure() {
                 None => {
@@ -221,7 +221,7 @@ impl FileOps for RemoteFile {
             } else {
                 let offset = state.offset;
                 self.with_handle(&mut state, |_, handle| {
-                    self.place.session.call(&Write { handle, offset, data: Rest(data) })
+                    self.place.session.call(&Write { handle, offset, data: Rest(data) }, About::Handle(handle, offset))
                 })
                 .and_then(|reply| reply.get::<Write<'_>>().map_err(errno))
                 .map(|reply| {
@@ -241,7 +241,7 @@ impl FileOps for RemoteFile {
 
     fn stat(&self) -> Result<Stat, Errno> {
         let mut state = self.state.lock();
-        let reply = self.with_handle(&mut state, |_, handle| self.place.session.call(&Getattr { handle }))?;
+        let reply = self.with_handle(&mut state, |_, handle| self.place.session.call(&Getattr { handle }, About::Handle(handle, 0)))?;
         let stat = reply.get::<Getattr>().map_err(errno)?;
         state.size = stat.size;
         Ok(to_abi(&stat))
@@ -258,7 +258,7 @@ impl FileOps for RemoteFile {
         }
         let mut state = self.state.lock();
         self.drop_ahead(&mut state);
-        self.with_handle(&mut state, |_, handle| self.place.session.call(&Truncate { handle, size: length }))?;
+        self.with_handle(&mut state, |_, handle| self.place.session.call(&Truncate { handle, size: length }, About::Handle(handle, length)))?;
         state.size = length;
         Ok(())
     }
@@ -266,7 +266,7 @@ impl FileOps for RemoteFile {
     fn fsync(&self) -> Result<(), Errno> {
         let mut state = self.state.lock();
         self.with_handle(&mut state, |_, handle| {
-            self.place.session.call(&Fsync { handle, level: SyncLevel::All })
+            self.place.session.call(&Fsync { handle, level: SyncLevel::All }, About::Handle(handle, 0))
         })
         .map(drop)
     }

@@ -25,7 +25,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use kcore::net::stack::Endpoint;
-use kcore::path::Server;
+use kcore::path::{RemotePath, Server};
 use session::{Purpose, Session};
 
 /// Design section 14: an empty request every 500 ms tells the harness that the machine lives.
@@ -99,4 +99,15 @@ fn session(server: Server) -> Result<Arc<Session>, Errno> {
 fn run_session() -> Result<Arc<Session>, Errno> {
     let sessions = SESSIONS.lock();
     sessions.iter().find(|session| session.purpose == Purpose::Run).cloned().ok_or(Errno::ENXIO)
+}
+
+/// Whether a path is below this boot's own run folder: what programs write there, verdicts above all,
+/// goes the same way as the trace and is not part of it.
+fn in_run_folder(path: &RemotePath) -> bool {
+    let Some(run) = &settings::get().run else { return false };
+    let own_server = path.server() == Server::Settings;
+    own_server
+        && path.export() == Some(channel::EXPORT.as_bytes())
+        && path.names().first().is_some_and(|name| name == run.id.as_bytes())
+        && path.names().get(1).is_some_and(|name| *name == channel::machine_name(run).into_bytes())
 }

@@ -2,7 +2,7 @@
 
 use super::directory::{ExportList, RemoteDirectory};
 use super::file::{Opened, RemoteFile};
-use super::session::{Root, Session, errno};
+use super::session::{About, Root, Session, errno};
 use crate::file::{File, Ticket};
 use abi::{Errno, OpenFlags};
 use alloc::sync::Arc;
@@ -37,13 +37,18 @@ enum Attempt {
 impl Place {
     /// None for the list of exports.
     pub(super) fn new(path: &RemotePath) -> Result<Option<Self>, Errno> {
-        let session = super::session(path.server())?;
         let Some(export) = path.export() else { return Ok(None) };
+        let session =
+            if super::in_run_folder(path) { super::run_session()? } else { super::session(path.server())? };
         let mut names = PathBuf::new();
         for name in path.names() {
             names.push(name).map_err(|error| Errno::from_number(error.refusal().0.0).unwrap_or(Errno::EINVAL))?;
         }
         Ok(Some(Self { session, export: export.to_vec(), path: names }))
+    }
+
+    fn about(&self) -> About<'_> {
+        About::Path(&self.export, self.path.as_path())
     }
 
     /// Asks with the export's root handle; again with a new one when the session was lost.
@@ -65,7 +70,7 @@ impl Place {
     /// What the path names.
     pub(super) fn stat(&self) -> Result<Stat, Errno> {
         let (reply, _) =
-            self.ask(|session, root, _| session.call(&Lookup { dir: root.handle, path: self.path.as_path() }))?;
+            self.ask(|session, root, _| session.call(&Lookup { dir: root.handle, path: self.path.as_path() }, self.about()))?;
         reply.get::<Lookup<'_>>().map_err(errno)
     }
 
@@ -82,7 +87,7 @@ impl Place {
                 Attempt::First => flags,
                 Attempt::Again => message::OpenFlags(flags.0 & !message::OpenFlags::EXCLUSIVE.0),
             };
-            session.call(&message::Open { dir: root.handle, flags, mode: 0o644, path: self.path.as_path() })
+            session.call(&message::Open { dir: root.handle, flags, mode: 0o644, path: self.path.as_path() }, self.about())
         })?;
         let opened = reply.get::<message::Open<'_>>().map_err(errno)?;
         Ok(Opened { generation, handle: opened.handle, stat: opened.stat })
@@ -128,11 +133,11 @@ pub fn open(path: &RemotePath, flags: OpenFlags) -> Result<File, Errno> {
 pub fn mkdir(path: &RemotePath) -> Result<(), Errno> {
     let place = Place::new(path)?.ok_or(Errno::EEXIST)?;
     let result = place.ask(|session, root, attempt| {
-        let reply = session.call(&message::Mkdir { dir: root.handle, mode: 0o755, path: place.path.as_path() });
+        let reply = session.call(&message::Mkdir { dir: root.handle, mode: 0o755, path: place.path.as_path() }, place.about());
         match (reply, attempt) {
             // The lost session made it.
             (Err(Errno::EEXIST), Attempt::Again) => {
-                session.call(&Lookup { dir: root.handle, path: place.path.as_path() })
+                session.call(&Lookup { dir: root.handle, path: place.path.as_path() }, place.about())
             }
             (reply, _) => reply,
         }
@@ -149,7 +154,7 @@ pub fn unlink(path: &RemotePath) -> Result<(), Errno> {
     let lost = core::cell::Cell::new(false);
     let result = place.ask(|session, root, attempt| {
         lost.set(attempt == Attempt::Again);
-        session.call(&message::Unlink { dir: root.handle, removes: Removes::Either, path: place.path.as_path() })
+        session.call(&message::Unlink { dir: root.handle, removes: Removes::Either, path: place.path.as_path() }, place.about())
     });
     match result {
         // The lost session removed it.
@@ -174,7 +179,7 @@ pub fn rename(from: &RemotePath, to: &RemotePath) -> Result<(), Errno> {
             replace: true,
             from: from.path.as_path(),
             to: to.path.as_path(),
-        })
+        }, from.about())
     });
     match result {
         // The lost session renamed it, if the new name is there.
@@ -246,7 +251,7 @@ pub(super) fn to_abi_kind(kind: Kind) -> i16 {
 
 /// Sends a call whose answer nobody needs: closing a handle.
 pub(super) fn forget<C: Call>(session: &Session, call: &C) {
-    if let Ok(ticket) = session.try_submit(call) {
-        session.cancel(ticket);
+    if let Ok(asked) = session.try_submit(call) {
+        session.cancel(asked);
     }
 }

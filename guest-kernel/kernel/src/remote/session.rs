@@ -11,15 +11,21 @@ use crate::net::{self, Ip};
 use crate::println;
 use crate::sync::SleepLock;
 use crate::time::{self, Instant};
+use crate::trace;
 use abi::Errno;
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 use kcore::net::stack::{Endpoint, Kind, NoDelay, Owner, SocketId, Take};
 use protocol::client::{Client, Config, Failure, Reply, Status, SubmitError, Ticket};
-use protocol::message::{Access, Attach, Call, ClientId, Handle, Ping};
+use protocol::message::{Access, Attach, Call, ClientId, Handle, Operation, Ping};
+use protocol::name::Path;
+use trace_record::{Class, Payload};
 
 /// Requests in flight.
 const SLOTS: u16 = 32;
@@ -128,6 +134,46 @@ fn random_id() -> ClientId {
     ClientId(id)
 }
 
+/// What a request is about, for the trace.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// A path below an export.
+    Path(&'a [u8], Path<'a>),
+    /// An export.
+    Export(&'a [u8]),
+    /// An open file, and where in it.
+    Handle(Handle, u64),
+    /// Nothing in particular.
+    Nothing,
+}
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(export, path) => write!(f, "{}/{path}", export.escape_ascii()),
+            Self::Export(export) => write!(f, "{}", export.escape_ascii()),
+            Self::Handle(handle, offset) => write!(f, "{handle} @{offset}"),
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+#[must_use = "a request that is neither waited for nor cancelled keeps its slot"]
+pub struct Asked {
+    ticket: Ticket,
+    /// Sequence number of its record in the trace.
+    record: Option<u32>,
+}
+
+fn record_answer(request: Option<u32>, reply: &Reply) {
+    if let Some(request) = request {
+        let status = reply.failure().map_or(0, |failure| failure.errno.status());
+        trace::emit(&Payload::RemoteAnswer { request, status, bytes: reply.payload_len() as u64 });
+    }
+}
+
 /// The server's error number as ours.
 pub fn errno(failure: Failure) -> Errno {
     Errno::from_number(failure.errno.0).unwrap_or(Errno::EIO)
@@ -163,13 +209,14 @@ impl Session {
     }
 
     /// Asks, and waits for the answer: as long as it takes, or until the caller is killed.
-    pub fn call<C: Call>(&self, call: &C) -> Result<Reply, Errno> {
-        let ticket = self.submit(call)?;
-        self.wait(ticket)
+    pub fn call<C: Call>(&self, call: &C, about: About<'_>) -> Result<Reply, Errno> {
+        let asked = self.submit(call, about)?;
+        self.wait(asked)
     }
 
     /// Asks. Sleeps only while all slots are taken or the server was never reached.
-    pub fn submit<C: Call>(&self, call: &C) -> Result<Ticket, Errno> {
+    pub fn submit<C: Call>(&self, call: &C, about: About<'_>) -> Result<Asked, Errno> {
+        let record = self.record_request(C::OPERATION, about);
         loop {
             let seen = self.event.seen();
             {
@@ -178,7 +225,7 @@ impl Session {
                 match submitted {
                     Ok(ticket) => {
                         self.pump(&mut state);
-                        return Ok(ticket);
+                        return Ok(Asked { ticket, record });
                     }
                     Err(SubmitError::NotReady | SubmitError::NoSlot) => {
                         if self.pump(&mut state) {
@@ -194,16 +241,25 @@ impl Session {
     }
 
     /// Asks if that is possible without sleeping.
-    pub fn try_submit<C: Call>(&self, call: &C) -> Result<Ticket, SubmitError> {
+    pub fn try_submit<C: Call>(&self, call: &C) -> Result<Asked, SubmitError> {
         let mut state = self.state.lock();
         let ticket = state.client.submit(call, now_ms())?;
         self.pump(&mut state);
-        Ok(ticket)
+        Ok(Asked { ticket, record: None })
+    }
+
+    /// The trace's record of a request; the trace's own are not recorded.
+    fn record_request(&self, operation: Operation, about: About<'_>) -> Option<u32> {
+        if self.purpose == Purpose::Run || !trace::enabled(Class::Remote) {
+            return None;
+        }
+        let text = about.to_string();
+        trace::emit(&Payload::RemoteRequest { operation: operation.number(), text: Cow::Owned(text.into_bytes()) })
     }
 
     /// Waits for the answer. A refusal is an error.
-    pub fn wait(&self, ticket: Ticket) -> Result<Reply, Errno> {
-        let reply = self.wait_raw(ticket)?;
+    pub fn wait(&self, asked: Asked) -> Result<Reply, Errno> {
+        let reply = self.wait_raw(asked)?;
         match reply.failure() {
             Some(failure) => Err(errno(failure)),
             None => Ok(reply),
@@ -211,13 +267,16 @@ impl Session {
     }
 
     /// Waits for the answer, whatever it says.
-    pub fn wait_raw(&self, ticket: Ticket) -> Result<Reply, Errno> {
+    pub fn wait_raw(&self, asked: Asked) -> Result<Reply, Errno> {
+        let Asked { ticket, record } = asked;
         loop {
             let seen = self.event.seen();
             {
                 let mut state = self.state.lock();
                 self.pump(&mut state);
                 if let Some(reply) = state.client.take(ticket) {
+                    drop(state);
+                    record_answer(record, &reply);
                     return Ok(reply);
                 }
             }
@@ -229,8 +288,8 @@ impl Session {
     }
 
     /// Forgets a question.
-    pub fn cancel(&self, ticket: Ticket) {
-        self.state.lock().client.cancel(ticket);
+    pub fn cancel(&self, asked: Asked) {
+        self.state.lock().client.cancel(asked.ticket);
     }
 
     /// The generation handles got now belong to.
@@ -254,7 +313,7 @@ impl Session {
                 }
                 generation
             };
-            match self.call(&Attach { export }) {
+            match self.call(&Attach { export }, About::Export(export)) {
                 Ok(reply) => {
                     let attached = reply.get::<Attach<'_>>().map_err(errno)?;
                     let mut state = self.state.lock();
@@ -407,6 +466,10 @@ impl Session {
         let now = time::now();
         match result {
             Ok(()) => {
+                if self.purpose == Purpose::Run {
+                    let local = net::lock().stack.local(socket);
+                    net::tap::set_transport_port(local.map_or(0, |local| local.port));
+                }
                 state.link = Link::Up { socket };
                 state.client.connected(now_ms());
                 self.pump(state);

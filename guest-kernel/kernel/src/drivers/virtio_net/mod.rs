@@ -66,6 +66,7 @@ impl Card {
     }
 
     /// Starts the device from reset, with fresh rings.
+    #[inline(never)]
     pub fn start(self: &Arc<Self>) -> Result<(Receiver, Sender), ProbeError> {
         let registers = &self.registers;
         registers.reset()?;
@@ -96,6 +97,7 @@ impl Card {
     fn ring(&self, queue: u16) {
         self.counters.notifies.fetch_add(1, Ordering::Relaxed);
         self.registers.notify(queue);
+        crate::net::tap::notified(queue);
     }
 
     /// Reads the ISR register.
