@@ -5,13 +5,21 @@ use crate::file::{FileOps, Ticket};
 use crate::sync::SleepLock;
 use abi::{DirEntry, Errno, OpenFlags, Stat};
 
+/// Where the next transfer starts.
+struct Position {
+    /// Byte offset; of a directory being listed by `readdir`, the cookie.
+    offset: u64,
+    /// `seek` put it there: a write may leave a gap of zeros. Without, as in xv6, a write behind an end that
+    /// somebody else moved back is refused.
+    sought: bool,
+}
+
 /// An open inode with its offset.
 pub struct InodeFile {
     inode: InodeRef,
     flags: OpenFlags,
-    /// Byte offset; of a directory being listed by `readdir`, the cookie. Held over each transfer, so that
-    /// processes that share the file do not mix their pieces.
-    offset: SleepLock<u64>,
+    /// Held over each transfer, so that processes that share the file do not mix their pieces.
+    position: SleepLock<Position>,
     _ticket: Ticket,
 }
 
@@ -21,7 +29,7 @@ impl InodeFile {
         Self {
             inode,
             flags,
-            offset: SleepLock::new("file offset", 0),
+            position: SleepLock::new("file position", Position { offset: 0, sought: false }),
             _ticket: ticket,
         }
     }
@@ -32,9 +40,9 @@ impl FileOps for InodeFile {
         if !self.flags.readable() {
             return Err(Errno::EBADF);
         }
-        let mut offset = self.offset.lock();
-        let len = Root::lock()?.read_at(self.inode.inum(), *offset, buf)?;
-        *offset += len as u64;
+        let mut position = self.position.lock();
+        let len = Root::lock()?.read_at(self.inode.inum(), position.offset, buf)?;
+        position.offset += len as u64;
         Ok(len)
     }
 
@@ -42,13 +50,16 @@ impl FileOps for InodeFile {
         if !self.flags.writable() {
             return Err(Errno::EBADF);
         }
-        let mut offset = self.offset.lock();
+        let mut position = self.position.lock();
         let mut fs = Root::lock()?;
+        let size = fs.stat(self.inode.inum())?.size;
         if self.flags.contains(OpenFlags::APPEND) {
-            *offset = fs.stat(self.inode.inum())?.size;
+            position.offset = size;
+        } else if position.offset > size && !position.sought {
+            return Err(Errno::EINVAL);
         }
-        let len = fs.write_at(self.inode.inum(), *offset, buf)?;
-        *offset += len as u64;
+        let len = fs.write_at(self.inode.inum(), position.offset, buf)?;
+        position.offset += len as u64;
         Ok(len)
     }
 
@@ -58,13 +69,13 @@ impl FileOps for InodeFile {
 
     fn seek(&self, offset: i64) -> Result<i64, Errno> {
         let new = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        *self.offset.lock() = new;
+        *self.position.lock() = Position { offset: new, sought: true };
         Ok(offset)
     }
 
     fn readdir(&self, out: &mut [DirEntry]) -> Result<usize, Errno> {
-        let mut offset = self.offset.lock();
-        Root::lock()?.readdir(self.inode.inum(), &mut offset, out)
+        let mut position = self.position.lock();
+        Root::lock()?.readdir(self.inode.inum(), &mut position.offset, out)
     }
 
     fn ftruncate(&self, length: u64) -> Result<(), Errno> {

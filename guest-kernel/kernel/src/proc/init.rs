@@ -14,6 +14,7 @@ pub fn start() {
 
 fn become_init() {
     exit::set_init();
+    table::current().state.lock().pid = table::INIT_PID;
     let arguments = [Vec::from(b"init")];
     let frame = PATHS
         .iter()

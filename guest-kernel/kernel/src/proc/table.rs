@@ -22,6 +22,9 @@ impl fmt::Display for Pid {
     }
 }
 
+/// Id of the first program.
+pub const INIT_PID: Pid = Pid(1);
+
 /// Name of a process: the last part of its program's path.
 #[derive(Clone, Copy, Default)]
 pub struct Name {
@@ -163,7 +166,8 @@ static TABLE: [Process; NPROC] = [const {
 /// Parent slot of each process. Held while a child exits and while a parent waits, so that no exit is missed.
 pub(super) static PARENTS: SpinLock<[Option<u16>; NPROC]> = SpinLock::new("parents", [None; NPROC]);
 
-static NEXT_PID: AtomicU32 = AtomicU32::new(1);
+/// Ids from 2 on: 1 is init's, whenever it is made.
+static NEXT_PID: AtomicU32 = AtomicU32::new(INIT_PID.0 + 1);
 
 impl Process {
     /// Its place in the table.

@@ -84,38 +84,65 @@ pub fn end_of_interrupt() {
     registers().write::<u32>(REG_EOI, 0);
 }
 
+/// One look at three clocks at once.
+struct Sample {
+    tsc: u64,
+    timer: u32,
+    /// Counts down.
+    pit: u16,
+}
+
+/// Reads the clocks until nothing came in between: a host that takes the CPU away in the middle makes
+/// the look long, and the shortest of several looks is taken.
+fn sample() -> Sample {
+    const LOOKS: usize = 16;
+    let look = |_| {
+        let before = crate::time::read_tsc();
+        PIT.write(3, 0x80u8); // latch channel 2
+        let timer = registers().read::<u32>(REG_TIMER_CURRENT);
+        let after = crate::time::read_tsc();
+        let low: u8 = PIT.read(2);
+        let high: u8 = PIT.read(2);
+        let pit = u16::from_le_bytes([low, high]);
+        (after - before, Sample { tsc: before, timer, pit })
+    };
+    let shortest = (0..LOOKS).map(look).min_by_key(|(length, _)| *length);
+    shortest.expect("several looks").1
+}
+
 /// Measures the timer and the TSC against the 8254; returns the TSC's frequency in Hz.
-///
-/// A host that takes the CPU away in the middle makes a measurement too long, never too short: the
-/// shortest of several counts.
 pub fn calibrate() -> u64 {
     const PIT_HZ: u64 = 1_193_182;
-    const PIT_COUNT: u64 = 11_932; // 10 ms
-    const ROUNDS: usize = 5;
-    let apic = registers();
-    let mut best = (u64::MAX, u64::MAX);
-    for _ in 0..ROUNDS {
+    const WINDOW: u16 = 24_000; // 20 ms, of the 55 ms the 8254 takes to run down
+    const ATTEMPTS: usize = 20;
+    let control: u8 = CONTROL_B.read(0);
+    let mut measured = (1_000_000_000, 1_000_000_000);
+    for _ in 0..ATTEMPTS {
         // Channel 2, mode 0 (interrupt on terminal count), low byte first; gate on, speaker off.
-        let control: u8 = CONTROL_B.read(0);
         CONTROL_B.write(0, (control & !0x02) | 0x01);
         PIT.write(3, 0xb0u8);
-        PIT.write(2, PIT_COUNT as u8);
-        apic.write::<u32>(REG_TIMER_INITIAL, u32::MAX);
-        PIT.write(2, (PIT_COUNT >> 8) as u8);
-        let start = crate::time::read_tsc();
-        let first = apic.read::<u32>(REG_TIMER_CURRENT);
-        while CONTROL_B.read::<u8>(0) & 0x20 == 0 {
-            core::hint::spin_loop();
+        PIT.write(2, 0xffu8);
+        PIT.write(2, 0xffu8);
+        registers().write::<u32>(REG_TIMER_INITIAL, u32::MAX);
+        let start = sample();
+        let mut end = sample();
+        while start.pit.wrapping_sub(end.pit) < WINDOW && CONTROL_B.read::<u8>(0) & 0x20 == 0 {
+            end = sample();
         }
-        let end = crate::time::read_tsc();
-        let last = apic.read::<u32>(REG_TIMER_CURRENT);
-        CONTROL_B.write(0, control);
-        best.0 = best.0.min(end - start);
-        best.1 = best.1.min(u64::from(first - last));
+        let ran_down = CONTROL_B.read::<u8>(0) & 0x20 != 0;
+        let counts = u64::from(start.pit.wrapping_sub(end.pit)).max(1);
+        measured = (
+            (end.tsc - start.tsc) * PIT_HZ / counts,
+            u64::from(start.timer - end.timer) * PIT_HZ / counts,
+        );
+        if !ran_down {
+            break; // else the host was away for too long: again
+        }
     }
-    apic.write::<u32>(REG_TIMER_INITIAL, 0);
-    TIMER_HZ.store((best.1 * PIT_HZ / PIT_COUNT).max(1), Ordering::Relaxed);
-    best.0 * PIT_HZ / PIT_COUNT
+    CONTROL_B.write(0, control);
+    registers().write::<u32>(REG_TIMER_INITIAL, 0);
+    TIMER_HZ.store(measured.1.max(1), Ordering::Relaxed);
+    measured.0
 }
 
 /// Lets the timer interrupt this CPU once, after so many nanoseconds.
