@@ -54,6 +54,7 @@ fn main(loader: &BootInformation<'_>, loader_at: u64) -> ! {
     trace::init(arch::cpu::MAX_CPUS); // a ring for each CPU
     probe::init(); // which hypervisor answers
     trace::start(); // to the server, if there is one
+    start_cpus(); // the others
     mm::commit::seal(); // what is free now belongs to user programs
     proc::init::start(); // the first process
     proc::sched::run()
@@ -65,6 +66,13 @@ fn main_without_loader() -> ! {
     console::init();
     println!("panic: this kernel wants a Multiboot2 loader, GRUB for example");
     arch::power::off(arch::power::PANIC_STATUS)
+}
+
+/// Starts the other CPUs, at most as many as the setting `cpus=` says.
+fn start_cpus() {
+    let limit = settings::value("cpus").and_then(|text| text.parse().ok());
+    let count = arch::smp::start_all(limit.unwrap_or(arch::cpu::MAX_CPUS));
+    println!("cpus: {count}");
 }
 
 fn report(protections: arch::features::Protections) {

@@ -1,5 +1,6 @@
 //! Devices.
 
+pub mod acpi;
 pub mod dma;
 pub mod fw_cfg;
 pub mod mmio;

@@ -29,7 +29,13 @@ impl InodeFile {
         Self {
             inode,
             flags,
-            position: SleepLock::new("file position", Position { offset: 0, sought: false }),
+            position: SleepLock::new(
+                "file position",
+                Position {
+                    offset: 0,
+                    sought: false,
+                },
+            ),
             _ticket: ticket,
         }
     }
@@ -69,7 +75,10 @@ impl FileOps for InodeFile {
 
     fn seek(&self, offset: i64) -> Result<i64, Errno> {
         let new = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        *self.position.lock() = Position { offset: new, sought: true };
+        *self.position.lock() = Position {
+            offset: new,
+            sought: true,
+        };
         Ok(offset)
     }
 

@@ -77,6 +77,33 @@ pub fn root() -> PhysAddr {
     ROOT.get().expect("kernel_space::init ran").address()
 }
 
+/// A root that also maps the first 2 MiB where they are, for a CPU on its way from real mode.
+pub fn root_with_low_memory() -> Option<Frame> {
+    let root = frames::alloc()?;
+    fill_upper_half(root);
+    let below_4_gib = root.address().as_u64() < 1 << 32;
+    let flags = Flags::PRESENT | Flags::WRITABLE;
+    if !below_4_gib || map_range(root, 0, 0, LARGE_PAGE, flags).is_none() {
+        free_root_with_low_memory(root);
+        return None;
+    }
+    Some(root)
+}
+
+/// Frees what `root_with_low_memory` made; no CPU uses it any more.
+pub fn free_root_with_low_memory(root: Frame) {
+    let tables = core::iter::successors(Some((root, 3)), |&(table, level)| {
+        let entry = raw::entry(table, 0);
+        let is_table = level > 1 && entry & Flags::PRESENT.bits() != 0;
+        let next = is_table.then(|| frames::from_entry(entry & ENTRY_ADDRESS));
+        next.flatten().map(|next| (next, level - 1))
+    });
+    let tables: alloc::vec::Vec<_> = tables.collect();
+    for (table, _) in tables {
+        frames::free(table);
+    }
+}
+
 /// Copies the kernel's half into a new top table.
 pub fn fill_upper_half(table: Frame) {
     let own = *ROOT.get().expect("kernel_space::init ran");

@@ -197,6 +197,16 @@ pub(super) fn frame_tables(words: usize, pages: usize) -> (&'static mut [u64], &
     unsafe { (take(start, words), take(start + words as u64 * 8, pages)) }
 }
 
+/// Copies bytes into low memory, for the start code of other CPUs.
+pub fn write_low(address: u64, bytes: &[u8]) {
+    let conventional = 0x1000..=0x9_0000 - bytes.len() as u64;
+    assert!(conventional.contains(&address), "not conventional memory");
+    // SAFETY: nothing of ours lies in low memory, and the direct map shows it; `bytes` lies elsewhere.
+    unsafe {
+        phys_to_virt(PhysAddr::new(address)).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+    }
+}
+
 /// Copies from any physical address that the direct map holds (BIOS areas, ACPI tables mapped by
 /// `kernel_space::map_physical`).
 pub fn read_mapped(address: u64, bytes: &mut [u8]) -> bool {

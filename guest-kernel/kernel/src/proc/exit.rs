@@ -35,11 +35,12 @@ pub(super) fn drop_resources(process: &Process) {
         crate::fs::WorkingDirectory::root(),
     );
     drop(directory);
+    // First taken out, so that being switched out and in does not load its tables again.
+    let space = process.space.lock().take();
     {
         let _irq = crate::arch::cpu::IrqGuard::new();
         paging::load_root(kernel_space::root());
     }
-    let space = process.space.lock().take();
     drop(space);
 }
 

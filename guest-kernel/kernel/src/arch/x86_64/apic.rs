@@ -11,8 +11,6 @@ use spin::Once;
 pub const TIMER_VECTOR: u8 = 0xe0;
 /// Vector that wakes a CPU from `hlt`.
 pub const WAKE_VECTOR: u8 = 0xe1;
-/// Vector that makes a CPU drop its TLB.
-pub const TLB_VECTOR: u8 = 0xe2;
 /// Vector that stops a CPU for good.
 pub const STOP_VECTOR: u8 = 0xe3;
 /// Vector of interrupts that went away (lower four bits set, as old CPUs want).
@@ -104,7 +102,14 @@ fn sample() -> Sample {
         let low: u8 = PIT.read(2);
         let high: u8 = PIT.read(2);
         let pit = u16::from_le_bytes([low, high]);
-        (after - before, Sample { tsc: before, timer, pit })
+        (
+            after - before,
+            Sample {
+                tsc: before,
+                timer,
+                pit,
+            },
+        )
     };
     let shortest = (0..LOOKS).map(look).min_by_key(|(length, _)| *length);
     shortest.expect("several looks").1

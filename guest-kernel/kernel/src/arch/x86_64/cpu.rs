@@ -32,6 +32,8 @@ pub struct PerCpu {
     pub number: AtomicUsize,
     /// Local APIC id.
     pub apic_id: AtomicU32,
+    /// Its start code has run. Read by the CPU that started it.
+    pub started: AtomicBool,
     /// Whether it takes part in scheduling. Read by other CPUs.
     pub online: AtomicBool,
     /// Depth of `IrqGuard`s.
@@ -65,6 +67,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         kernel_rsp: AtomicU64::new(0),
         number: AtomicUsize::new(0),
         apic_id: AtomicU32::new(0),
+        started: AtomicBool::new(false),
         online: AtomicBool::new(false),
         irq_depth: AtomicU32::new(0),
         irq_were_on: AtomicBool::new(false),

@@ -18,5 +18,6 @@ pub mod pic;
 pub mod port;
 pub mod power;
 pub mod probe;
+pub mod smp;
 pub mod switch;
 pub mod trap;

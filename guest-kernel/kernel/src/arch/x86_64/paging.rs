@@ -36,17 +36,6 @@ pub(crate) fn flush_page(address: u64) {
     ::x86_64::instructions::tlb::flush(VirtAddr::new_truncate(address));
 }
 
-/// Drops every translation of this CPU, global ones included.
-pub(crate) fn flush_all() {
-    interrupts::without_interrupts(|| {
-        // SAFETY: turning global pages off and on again has no effect but the flush.
-        unsafe {
-            Cr4::update(|flags| flags.remove(Cr4Flags::PAGE_GLOBAL));
-            Cr4::update(|flags| flags.insert(Cr4Flags::PAGE_GLOBAL));
-        }
-    });
-}
-
 /// Root loaded at the moment.
 pub(crate) fn current_root() -> PhysAddr {
     Cr3::read().0.start_address()

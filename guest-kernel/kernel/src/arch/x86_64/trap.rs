@@ -131,10 +131,6 @@ fn interrupt(vector: u8) {
             crate::time::tick();
         }
         apic::WAKE_VECTOR => apic::end_of_interrupt(),
-        apic::TLB_VECTOR => {
-            super::paging::flush_all();
-            apic::end_of_interrupt();
-        }
         apic::STOP_VECTOR => super::power::halt_this_cpu(),
         _ => {} // spurious: no EOI
     }
