@@ -178,6 +178,72 @@ fn take_registers(take: &mut Take<'_>) -> Option<[u64; 4]> {
     Some([take.u64()?, take.u64()?, take.u64()?, take.u64()?])
 }
 
+impl Payload<'_> {
+    /// The same with bytes of its own, to keep.
+    pub fn into_owned(self) -> Payload<'static> {
+        fn own(bytes: Cow<'_, [u8]>) -> Cow<'static, [u8]> {
+            Cow::Owned(bytes.into_owned())
+        }
+        match self {
+            Self::ClockPair { time_ns } => Payload::ClockPair { time_ns },
+            Self::Dropped { count } => Payload::Dropped { count },
+            Self::Panic { text } => Payload::Panic { text: own(text) },
+            Self::ProbeRequest(Probe {
+                flags,
+                count,
+                inner,
+                registers,
+                code,
+            }) => Payload::ProbeRequest(Probe {
+                flags,
+                count,
+                inner,
+                registers,
+                code: own(code),
+            }),
+            Self::ProbeAnswer(answer) => Payload::ProbeAnswer(answer),
+            Self::PageFault {
+                address,
+                rip,
+                error_code,
+            } => Payload::PageFault {
+                address,
+                rip,
+                error_code,
+            },
+            Self::VirtioNotify { queue } => Payload::VirtioNotify { queue },
+            Self::VirtioReset { text } => Payload::VirtioReset { text: own(text) },
+            Self::Interrupt { vector } => Payload::Interrupt { vector },
+            Self::RemoteRequest { operation, text } => Payload::RemoteRequest {
+                operation,
+                text: own(text),
+            },
+            Self::RemoteAnswer {
+                request,
+                status,
+                bytes,
+            } => Payload::RemoteAnswer {
+                request,
+                status,
+                bytes,
+            },
+            Self::Switch { from, to } => Payload::Switch { from, to },
+            Self::Event { text } => Payload::Event { text: own(text) },
+            Self::VmmLog { text } => Payload::VmmLog { text: own(text) },
+            Self::Exit(exit) => Payload::Exit(exit),
+            Self::Packet {
+                sent,
+                wire_len,
+                frame,
+            } => Payload::Packet {
+                sent,
+                wire_len,
+                frame: own(frame),
+            },
+        }
+    }
+}
+
 impl<'a> Payload<'a> {
     /// The kind that says this.
     pub const fn kind(&self) -> Kind {

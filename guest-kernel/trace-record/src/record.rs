@@ -161,6 +161,17 @@ fn checksum(record: &[u8]) -> u32 {
     digest.finalize()
 }
 
+impl Record<'_> {
+    /// The same with bytes of its own, to keep.
+    pub fn into_owned(self) -> Record<'static> {
+        Record {
+            meta: self.meta,
+            class: self.class,
+            payload: self.payload.into_owned(),
+        }
+    }
+}
+
 impl<'a> Record<'a> {
     /// Decodes one whole record: `bytes` has exactly the length its head claims.
     ///
