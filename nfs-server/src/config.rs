@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use protocol::message::Access;
+use protocol::noise::{Key, KeyId};
 use serde::Deserialize;
 
 /// One `--export name=dir[:ro|rw|append]`.
@@ -130,12 +131,18 @@ pub enum Security {
         /// The token.
         token: Vec<u8>,
     },
+    /// Anybody who has one of these keys.
+    Noise {
+        /// One for each client.
+        keys: Vec<Key>,
+    },
 }
 
 impl std::fmt::Debug for Security {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain { .. } => f.write_str("Plain"),
+            Self::Noise { keys } => f.debug_tuple("Noise").field(keys).finish(),
         }
     }
 }
@@ -203,4 +210,67 @@ pub fn read_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
         bail!("{} is empty", path.display());
     }
     Ok(secret)
+}
+
+/// Reads keys, one a line: id, secret, and whatever helps to remember whose it is.
+pub fn read_keys(path: &Path) -> anyhow::Result<Vec<Key>> {
+    let text = String::from_utf8(read_secret(path)?)
+        .with_context(|| format!("{} is no text", path.display()))?;
+    let mut keys: Vec<Key> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let key = Key::parse(line).with_context(|| {
+            format!(
+                "{} line {}: no key; nfs-server keygen makes one",
+                path.display(),
+                number + 1
+            )
+        })?;
+        if keys.iter().any(|other| other.id == key.id) {
+            bail!(
+                "{} line {}: key {} is there twice",
+                path.display(),
+                number + 1,
+                key.id
+            );
+        }
+        keys.push(key);
+    }
+    if keys.is_empty() {
+        bail!(
+            "{} holds no key; nfs-server keygen makes one",
+            path.display()
+        );
+    }
+    Ok(keys)
+}
+
+/// Adds a fresh key to a file that only its owner may read; made if it does not exist.
+pub fn add_key(path: &Path, comment: &str) -> anyhow::Result<KeyId> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let cannot = || format!("cannot write {}", path.display());
+    let key = Key::generate(protocol::host::random)
+        .context("the operating system gives no random numbers")?;
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .with_context(cannot)?;
+    let mode = file.metadata().with_context(cannot)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!(
+            "{} has mode {mode:o}, so others can read the keys: chmod 600 it",
+            path.display()
+        );
+    }
+    let comment = comment.replace(|c: char| c.is_control(), " ");
+    writeln!(file, "{} {comment}", key.to_line())
+        .and_then(|()| file.sync_all())
+        .with_context(cannot)?;
+    Ok(key.id)
 }

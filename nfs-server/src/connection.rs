@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use protocol::codec::{self, DecodeError, Field};
 use protocol::frame::{self, FrameReader, Header};
 use protocol::message::{Hello, HelloReply, Operation, Request, Resumed};
+use protocol::noise::{Channel, Key, KeyId, NoiseError};
 use protocol::{Errno, MAGIC, MAX_HELLO, MAX_SLOTS, MIN_FRAME, NO_SLOT, Reason, VERSION};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -55,6 +56,14 @@ enum End {
     Told(Refused),
     /// The socket failed.
     Io(std::io::Error),
+    /// The encrypted channel broke: there is no way to tell the client.
+    Channel(NoiseError),
+}
+
+impl From<NoiseError> for End {
+    fn from(error: NoiseError) -> Self {
+        Self::Channel(error)
+    }
 }
 
 impl From<std::io::Error> for End {
@@ -67,8 +76,10 @@ struct Connection<'a> {
     shared: &'a Arc<Shared>,
     stream: TcpStream,
     number: u64,
+    // noise mode: what lies between the socket and the frames.
+    channel: Option<Channel>,
     incoming: FrameReader,
-    // Wire bytes; `sent` of them are gone.
+    // Frames to be sent; `sent` bytes of them are gone.
     out: Vec<u8>,
     sent: usize,
     session: Option<Arc<Session>>,
@@ -96,6 +107,10 @@ pub async fn run(
         shared,
         stream,
         number,
+        channel: match shared.security {
+            Security::Plain { .. } => None,
+            Security::Noise { .. } => Some(Channel::server(protocol::host::random)),
+        },
         incoming: FrameReader::new(MAX_HELLO),
         out: Vec::new(),
         sent: 0,
@@ -125,6 +140,13 @@ pub async fn run(
             connection.finish().await;
         }
         End::Io(error) => tracing::debug!(%peer, client, "connection lost: {error}"),
+        End::Channel(error) => {
+            match connection.session {
+                None => shared.count_refused(),
+                Some(_) => shared.count_dropped(),
+            }
+            tracing::warn!(%peer, client, "dropped: {error}");
+        }
         End::Told((errno, refusal)) => {
             if refusal.reason != Reason::Shutdown && refusal.reason != Reason::TakenOver {
                 shared.count_dropped();
@@ -198,6 +220,18 @@ impl Connection<'_> {
 
     fn waiting(&self) -> usize {
         self.out.len() - self.sent
+            + self
+                .channel
+                .as_ref()
+                .map_or(0, |channel| channel.output().len())
+    }
+
+    fn is_within_frame(&self) -> bool {
+        self.incoming.is_within_frame()
+            || self
+                .channel
+                .as_ref()
+                .is_some_and(Channel::is_within_message)
     }
 
     fn room(&self) -> bool {
@@ -208,16 +242,13 @@ impl Connection<'_> {
     fn deadline(&self) -> Result<Instant, End> {
         let limits = &self.shared.limits;
         let now = Instant::now();
-        let mut next = match (
-            &self.session,
-            self.incoming.is_within_frame() && self.room(),
-        ) {
+        let mut next = match (&self.session, self.is_within_frame() && self.room()) {
             (None, _) => self.opened + HELLO_WITHIN.min(limits.idle()),
             (Some(_), true) => self.heard + limits.idle() / 2,
             (Some(_), false) => self.heard + limits.idle(),
         };
         // A follower has nothing to say; its pushes prove that it is there.
-        let follows_only = !self.follows.is_empty() && !self.incoming.is_within_frame();
+        let follows_only = !self.follows.is_empty() && !self.is_within_frame();
         if now >= next && !follows_only {
             return Err(End::Told(because_of(
                 Errno::ETIMEDOUT,
@@ -246,8 +277,14 @@ impl Connection<'_> {
     fn read(&mut self) -> Result<bool, End> {
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let n = self.stream.try_read(scratch)?;
-            self.incoming.push(&scratch[..n]);
-            Ok::<_, std::io::Error>(n)
+            match &mut self.channel {
+                None => self.incoming.push(&scratch[..n]),
+                Some(channel) => {
+                    let find = |id| find_key(&self.shared.security, id);
+                    channel.receive(&scratch[..n], self.incoming.buffer_mut(), &find)?;
+                }
+            }
+            Ok::<_, End>(n)
         });
         match read {
             Ok(0) => Err(End::Closed),
@@ -255,19 +292,32 @@ impl Connection<'_> {
                 self.heard = Instant::now();
                 Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(end) => Err(end),
         }
     }
 
     /// Sends what waits, as far as the socket takes it.
     fn flush(&mut self) -> Result<(), End> {
         while self.waiting() > 0 {
-            match self.stream.try_write(&self.out[self.sent..]) {
-                Ok(n) => {
-                    self.sent += n;
-                    self.stalled = None;
+            let wrote = match &mut self.channel {
+                None => self
+                    .stream
+                    .try_write(&self.out[self.sent..])
+                    .map(|n| self.sent += n),
+                Some(channel) => {
+                    if channel.output().is_empty() {
+                        let end = self.out.len().min(self.sent + HIGH_WATER);
+                        channel.send(&self.out[self.sent..end])?;
+                        self.sent = end;
+                    }
+                    self.stream
+                        .try_write(channel.output())
+                        .map(|n| channel.sent(n))
                 }
+            };
+            match wrote {
+                Ok(()) => self.stalled = None,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.stalled.get_or_insert_with(Instant::now);
                     return Ok(());
@@ -279,9 +329,9 @@ impl Connection<'_> {
         self.stalled = None;
         // A large reply does not cost its memory for ever.
         if self.out.capacity() > 64 * 1024 {
-            self.out = Vec::new()
+            self.out = Vec::new();
         } else {
-            self.out.clear()
+            self.out.clear();
         }
         Ok(())
     }
@@ -486,8 +536,10 @@ impl Connection<'_> {
         if hello.magic != MAGIC {
             return Err(because(Errno::EPROTO, Reason::BadMagic));
         }
-        let Security::Plain { token } = &self.shared.security;
-        if !same_secret(token, hello.token) {
+        // In noise mode the handshake has proved more than a token could.
+        if let Security::Plain { token } = &self.shared.security
+            && !same_secret(token, hello.token)
+        {
             return Err(because(Errno::EACCES, Reason::BadToken));
         }
         if !(hello.min_version..=hello.max_version).contains(&VERSION) {
@@ -529,8 +581,9 @@ impl Connection<'_> {
     /// The session to resume, or a new one.
     fn session(&self, wanted: u64, hello: &Hello<'_>) -> Result<(Arc<Session>, Resumed), Refused> {
         let shared = self.shared;
+        let key = self.channel.as_ref().map_or(KeyId::default(), Channel::key);
         if wanted != 0
-            && let Some(session) = shared.sessions.find(wanted, hello.client)
+            && let Some(session) = shared.sessions.find(wanted, hello.client, key)
         {
             let resumed = match (session.is_remembered(), shared.rebooted) {
                 (false, _) => Resumed::Same,
@@ -553,7 +606,13 @@ impl Connection<'_> {
             because(Errno::EIO, Reason::System)
         };
         let id = server::new_session_id().map_err(internal)?;
-        let session = Arc::new(Session::new(id, hello.client, name, slots, max_frame));
+        let session = Arc::new(Session::new(
+            id,
+            (hello.client, key),
+            name,
+            slots,
+            max_frame,
+        ));
         let keep = Duration::from_millis(shared.limits.session_ms);
         let gone = shared
             .sessions
@@ -561,8 +620,15 @@ impl Connection<'_> {
         for id in gone {
             let _ = shared.journal.write(Record::End(id));
         }
-        server::remember(shared, &session, hello.client).map_err(|error| internal(error.into()))?;
+        server::remember(shared, &session).map_err(|error| internal(error.into()))?;
         Ok((session, Resumed::New))
+    }
+}
+
+fn find_key(security: &Security, id: KeyId) -> Option<Key> {
+    match security {
+        Security::Plain { .. } => None,
+        Security::Noise { keys } => keys.iter().find(|key| key.id == id).cloned(),
     }
 }
 

@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use protocol::codec::{DecodeError, Field, Reader};
 use protocol::message::{ClientId, OpenFlags};
 use protocol::name::{Path, PathBuf};
+use protocol::noise::KeyId;
 
 use crate::export::Identity;
 use crate::inodes::lock;
@@ -104,6 +105,8 @@ pub enum Record {
         id: u64,
         /// Whose.
         client: ClientId,
+        /// Made with this key.
+        key: KeyId,
         /// Agreed.
         slots: u16,
         /// Agreed.
@@ -139,6 +142,8 @@ pub struct LastReply {
 pub struct MirrorSession {
     /// Whose.
     pub client: ClientId,
+    /// Made with this key.
+    pub key: KeyId,
     /// Agreed.
     pub slots: u16,
     /// Agreed.
@@ -179,6 +184,7 @@ impl Mirror {
             Record::Session {
                 id,
                 client,
+                key,
                 slots,
                 max_frame,
                 next_handle,
@@ -186,6 +192,7 @@ impl Mirror {
             } => {
                 let session = MirrorSession {
                     client,
+                    key,
                     slots,
                     max_frame,
                     next_handle,
@@ -281,6 +288,7 @@ impl Mirror {
             records.push(Record::Session {
                 id,
                 client: s.client,
+                key: s.key,
                 slots: s.slots,
                 max_frame: s.max_frame,
                 next_handle: s.next_handle,
@@ -386,6 +394,7 @@ impl Record {
             Self::Session {
                 id,
                 client,
+                key,
                 slots,
                 max_frame,
                 next_handle,
@@ -394,6 +403,7 @@ impl Record {
                 2u8.put(out);
                 id.put(out);
                 client.put(out);
+                key.0.put(out);
                 slots.put(out);
                 max_frame.put(out);
                 next_handle.put(out);
@@ -456,6 +466,7 @@ impl Record {
             2 => Self::Session {
                 id: u64::get(r, "id")?,
                 client: ClientId::get(r, "client")?,
+                key: KeyId(r.array("key")?),
                 slots: u16::get(r, "slots")?,
                 max_frame: u32::get(r, "max_frame")?,
                 next_handle: u32::get(r, "next_handle")?,

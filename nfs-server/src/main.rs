@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use nfs_server::config::{self, Config, ConfigFile, ExportConfig, Security};
 use nfs_server::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves directories over SNFS, the simple network file system.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// A directory to serve, and what clients may do there: ro (default), rw, append
     #[arg(long = "export", value_name = "NAME=DIR[:ro|rw|append]")]
     exports: Vec<ExportConfig>,
@@ -26,6 +28,9 @@ struct Options {
     /// Plain mode, loopback only: file with the token, readable by its owner only
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Noise mode, any address: file with a key for each client, readable by its owner only
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    key: Option<PathBuf>,
     /// Folder where sessions survive a kill of the server
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -40,8 +45,24 @@ struct Options {
     log_json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a fresh key to a key file, and make the file if need be
+    Keygen {
+        /// The server's key file; the client gets a copy of the new line in a file of its own
+        file: PathBuf,
+        /// Whose key it is
+        #[arg(default_value = "")]
+        name: String,
+    },
+}
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    if let Some(Command::Keygen { file, name }) = &options.command {
+        println!("{}", config::add_key(file, name)?);
+        return Ok(());
+    }
     start_log(options.log_json);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -82,8 +103,22 @@ fn configure(options: &Options) -> anyhow::Result<Config> {
         Some(path) => ConfigFile::read(path)?,
         None => ConfigFile::default(),
     };
-    let Some(token_file) = options.token_file.as_ref().or(file.token_file.as_ref()) else {
-        bail!("give --token-file FILE, so that clients can prove who they are");
+    // What is on the command line wins as a whole: a key there is never talked down by a token in the file.
+    let (token_file, key) = match (&options.token_file, &options.key) {
+        (None, None) => (file.token_file.as_ref(), file.key.as_ref()),
+        (token_file, key) => (token_file.as_ref(), key.as_ref()),
+    };
+    let security = match (token_file, key) {
+        (None, Some(path)) => Security::Noise {
+            keys: config::read_keys(path)?,
+        },
+        (Some(path), None) => Security::Plain {
+            token: config::read_secret(path)?,
+        },
+        (Some(_), Some(_)) => bail!("give a token file or a key file, not both"),
+        (None, None) => {
+            bail!("give --token-file FILE or --key FILE, so that clients can prove who they are")
+        }
     };
     let mut exports = file.export;
     exports.extend(options.exports.iter().cloned());
@@ -91,9 +126,7 @@ fn configure(options: &Options) -> anyhow::Result<Config> {
     Ok(Config {
         exports,
         listen: options.listen.or(file.listen).unwrap_or(default),
-        security: Security::Plain {
-            token: config::read_secret(token_file)?,
-        },
+        security,
         state: options.state.clone().or(file.state),
         limits: file.limits,
         metrics: options.metrics.or(file.metrics),

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use protocol::message::ClientId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -114,17 +113,7 @@ pub fn machine_boot_id() -> anyhow::Result<Vec<u8>> {
 impl Server {
     /// Opens exports and state, and listens. Nothing is answered before [`Self::run`].
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let Security::Plain { token } = &config.security;
-        if !config.listen.ip().is_loopback() {
-            bail!(
-                "refusing to listen on {} in plain mode: whoever reads the network reads the token. \
-                 Use --key FILE for other addresses than loopback",
-                config.listen
-            );
-        }
-        if token.len() < 8 {
-            bail!("the token has {} bytes; 8 or more are needed", token.len());
-        }
+        check_security(&config)?;
         if config.exports.is_empty() {
             bail!("nothing to serve: give at least one --export name=dir[:ro|rw|append]");
         }
@@ -222,6 +211,28 @@ impl Server {
     }
 }
 
+/// What is transmitted in the clear stays on this machine.
+fn check_security(config: &Config) -> anyhow::Result<()> {
+    match &config.security {
+        Security::Noise { .. } => Ok(()),
+        Security::Plain { .. } if !config.listen.ip().is_loopback() => bail!(
+            "refusing to listen on {} in plain mode: whoever reads the network reads the token. \
+             Use --key FILE for other addresses than loopback",
+            config.listen
+        ),
+        Security::Plain { token } if token.len() < 8 => {
+            bail!("the token has {} bytes; 8 or more are needed", token.len())
+        }
+        Security::Plain { token } if token.len() > 256 => {
+            bail!(
+                "the token has {} bytes; a hello has room for 256",
+                token.len()
+            )
+        }
+        Security::Plain { .. } => Ok(()),
+    }
+}
+
 /// Returns when the server is told to stop.
 pub async fn stopping(stopped: &mut watch::Receiver<bool>) {
     // An error means that whoever could tell is gone: the same.
@@ -256,7 +267,7 @@ fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Resul
     let name = String::from_utf8_lossy(&remembered.name).into_owned();
     let session = Session::new(
         id,
-        remembered.client,
+        (remembered.client, remembered.key),
         name,
         remembered.slots,
         remembered.max_frame,
@@ -326,10 +337,11 @@ pub fn new_session_id() -> anyhow::Result<u64> {
 }
 
 /// Writes a new session down.
-pub fn remember(shared: &Shared, session: &Session, client: ClientId) -> std::io::Result<()> {
+pub fn remember(shared: &Shared, session: &Session) -> std::io::Result<()> {
     shared.journal.write(Record::Session {
         id: session.id,
-        client,
+        client: session.client,
+        key: session.key,
         slots: session.slot_count(),
         max_frame: session.max_frame,
         next_handle: 1,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use protocol::message::{ClientId, Handle, OpenFlags};
+use protocol::noise::KeyId;
 use protocol::{Errno, Reason};
 use tokio::sync::Notify;
 
@@ -131,6 +132,8 @@ pub struct Session {
     pub id: u64,
     /// Who may resume it.
     pub client: ClientId,
+    /// The key it was made with; all zero in plain mode.
+    pub key: KeyId,
     /// The name the client gave itself.
     pub name: String,
     /// Agreed payload.
@@ -151,7 +154,13 @@ pub struct Session {
 
 impl Session {
     /// A fresh one.
-    pub fn new(id: u64, client: ClientId, name: String, slots: u16, max_frame: u32) -> Self {
+    pub fn new(
+        id: u64,
+        (client, key): (ClientId, KeyId),
+        name: String,
+        slots: u16,
+        max_frame: u32,
+    ) -> Self {
         let state = State {
             slots: (0..slots).map(|_| Slot::default()).collect(),
             next_handle: 1,
@@ -160,6 +169,7 @@ impl Session {
         Self {
             id,
             client,
+            key,
             name,
             max_frame,
             remembered: false,
@@ -222,10 +232,10 @@ pub struct Sessions {
 
 impl Sessions {
     /// The session a client wants back, if it is its own.
-    pub fn find(&self, id: u64, client: ClientId) -> Option<Arc<Session>> {
+    pub fn find(&self, id: u64, client: ClientId, key: KeyId) -> Option<Arc<Session>> {
         let map = lock(&self.map);
         map.get(&id)
-            .filter(|session| same_secret(&session.client.0, &client.0))
+            .filter(|session| session.key == key && same_secret(&session.client.0, &client.0))
             .cloned()
     }
 
@@ -240,7 +250,7 @@ impl Sessions {
         let mut gone: Vec<u64> = Vec::new();
         gone.extend(
             map.values()
-                .filter(|old| old.client == session.client)
+                .filter(|old| old.client == session.client && old.key == session.key)
                 .map(|old| old.id),
         );
         if map.len() >= limit {

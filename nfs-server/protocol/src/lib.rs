@@ -6,6 +6,7 @@
 //! - [`message`]: one struct for every request and reply, and the one list of operations;
 //! - [`client`]: a client without any I/O: bytes and time go in, bytes and replies come out.
 //!   The guest's kernel and the host's client both drive this one;
+//! - `noise` (feature `noise`): the encrypted channel below the frames, without I/O as well;
 //! - `host` (feature `std`): the host's blocking client, and files on top of it.
 //!
 //! # No panics
@@ -39,6 +40,8 @@ pub mod frame;
 pub mod host;
 pub mod message;
 pub mod name;
+#[cfg(feature = "noise")]
+pub mod noise;
 
 pub use errno::{Errno, Reason, Refusal};
 pub use message::{Handle, Operation};

@@ -20,6 +20,8 @@ pub const TOKEN: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub struct Server {
     pub folder: tempfile::TempDir,
     pub address: SocketAddr,
+    /// Folders that the server needs for as long as it lives.
+    pub keep: Vec<tempfile::TempDir>,
     child: Child,
     more: Vec<String>,
 }
@@ -31,9 +33,12 @@ impl Server {
 
     /// With a configuration file.
     pub fn start_with_config(config: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), config).unwrap();
-        Self::start_with(&[&format!("--config={}", file.path().display())])
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        std::fs::write(&file, config).unwrap();
+        let mut server = Self::start_with(&[&format!("--config={}", file.display())]);
+        server.keep.push(folder);
+        server
     }
 
     /// With more options; `{}` in them stands for the folder.
@@ -42,9 +47,7 @@ impl Server {
         for name in ["ro", "rw", "append"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let token = folder.path().join("token");
-        std::fs::write(&token, TOKEN).unwrap();
-        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_secret(&folder.path().join("token"), TOKEN);
         let more: Vec<String> = more
             .iter()
             .map(|text| text.replace("{}", &folder.path().display().to_string()))
@@ -53,6 +56,7 @@ impl Server {
         Self {
             folder,
             address,
+            keep: Vec::new(),
             child,
             more,
         }
@@ -113,11 +117,29 @@ impl Drop for Server {
     }
 }
 
+/// A file that only we may read.
+pub fn write_secret(path: &Path, secret: &[u8]) {
+    std::fs::write(path, secret).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The program with only these options.
+pub fn program(options: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_nfs-server"))
+        .args(options)
+        .output()
+        .unwrap()
+}
+
 fn spawn(folder: &Path, listen: &str, more: &[String]) -> (Child, SocketAddr) {
+    // Plain mode unless the test brings keys.
+    let plain = match more.iter().any(|option| option.starts_with("--key")) {
+        true => None,
+        false => Some(format!("--token-file={}/token", folder.display())),
+    };
     let mut command = Command::new(env!("CARGO_BIN_EXE_nfs-server"));
     command
-        .args(["--listen", listen, "--token-file"])
-        .arg(folder.join("token"))
+        .args(["--listen", listen])
         .arg(format!("--export=ro={}/ro:ro", folder.display()))
         .arg(format!("--export=rw={}/rw:rw", folder.display()))
         .arg(format!(
@@ -125,6 +147,7 @@ fn spawn(folder: &Path, listen: &str, more: &[String]) -> (Child, SocketAddr) {
             folder.display()
         ))
         .args(more)
+        .args(plain)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped());
     // A port that was just given up may take a moment.

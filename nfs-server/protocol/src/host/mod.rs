@@ -16,5 +16,5 @@ mod session;
 mod url;
 
 pub use files::{Files, Followed, Item};
-pub use session::{Error, Link, Options, Session};
+pub use session::{Error, Link, Options, Session, random};
 pub use url::Url;

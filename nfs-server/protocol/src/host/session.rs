@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::client::{Broken, Client, Config, Failure, Push, Reply, Status, SubmitError, Ticket};
 use crate::message::{Call, ClientId, Goodbye, HelloReply};
 use crate::name::Path;
+use crate::noise::{Channel, Key};
 use crate::{Errno, Handle};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
@@ -26,6 +27,8 @@ pub struct Options {
     pub address: SocketAddr,
     /// plain mode: its token.
     pub token: Vec<u8>,
+    /// noise mode: our key. A client with a key never speaks plain.
+    pub key: Option<Key>,
     /// What the server's logs and counters call us.
     pub name: String,
     /// Requests in flight.
@@ -46,12 +49,21 @@ impl Options {
         Self {
             address,
             token: token.to_vec(),
+            key: None,
             name: "host".to_string(),
             slots: 16,
             max_frame: crate::MAX_FRAME,
             connect_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(30),
             give_up_after: Some(Duration::from_secs(10)),
+        }
+    }
+
+    /// In noise mode.
+    pub fn with_key(address: SocketAddr, key: Key) -> Self {
+        Self {
+            key: Some(key),
+            ..Self::new(address, &[])
         }
     }
 
@@ -161,6 +173,7 @@ pub struct Session {
     core: Client,
     options: Options,
     stream: Option<TcpStream>,
+    channel: Option<Channel>,
     started: Instant,
     attempts: u32,
     next_attempt: Instant,
@@ -173,8 +186,11 @@ impl Session {
     /// A session that is not connected yet; the first call connects.
     pub fn new(options: Options) -> std::io::Result<Self> {
         let mut client = [0; 16];
-        // 16 bytes come whole or not at all.
-        rustix::rand::getrandom(&mut client[..], rustix::rand::GetRandomFlags::empty())?;
+        if !random(&mut client) {
+            return Err(std::io::Error::other(
+                "the operating system gives no random numbers",
+            ));
+        }
         let core = Client::new(Config {
             client: ClientId(client),
             name: options.name.clone().into_bytes(),
@@ -187,6 +203,7 @@ impl Session {
             core,
             options,
             stream: None,
+            channel: None,
             started: now,
             attempts: 0,
             next_attempt: now,
@@ -358,7 +375,7 @@ impl Session {
             return Ok(());
         };
         let mut events = PollFlags::IN;
-        if !self.core.output().is_empty() {
+        if self.has_output() {
             events |= PollFlags::OUT;
         }
         let wait = until
@@ -377,7 +394,7 @@ impl Session {
         if !(ready & !PollFlags::OUT).is_empty() {
             self.receive();
         }
-        if !self.core.output().is_empty() {
+        if self.has_output() {
             self.send()?;
         }
         let now = self.now_ms();
@@ -409,6 +426,19 @@ impl Session {
         });
         match opened {
             Ok(stream) => {
+                self.channel = match self
+                    .options
+                    .key
+                    .as_ref()
+                    .map(|key| Channel::client(key, random))
+                {
+                    None => None,
+                    Some(Ok(channel)) => Some(channel),
+                    Some(Err(error)) => {
+                        self.lost(error.to_string());
+                        return false;
+                    }
+                };
                 self.stream = Some(stream);
                 let now = self.now_ms();
                 self.core.connected(now);
@@ -423,6 +453,7 @@ impl Session {
 
     fn lost(&mut self, why: String) {
         self.stream = None;
+        self.channel = None;
         self.core.disconnected();
         let now = Instant::now();
         self.away_since.get_or_insert(now);
@@ -434,23 +465,43 @@ impl Session {
         self.next_attempt = now + backoff;
     }
 
+    /// Whether something waits that could be sent now.
+    fn has_output(&self) -> bool {
+        match &self.channel {
+            Some(channel) if !channel.output().is_empty() => true,
+            Some(channel) => channel.is_ready() && !self.core.output().is_empty(),
+            None => !self.core.output().is_empty(),
+        }
+    }
+
     fn send(&mut self) -> Result<(), Error> {
         while let Some(stream) = &mut self.stream {
-            let output = self.core.output();
-            if output.is_empty() {
-                break;
-            }
-            // Many small frames leave as one.
-            let wrote = if output.len() < 4096 {
-                let mut small = [0; 4096];
-                let n = self.core.peek(&mut small);
-                stream.write(&small[..n])
-            } else {
-                stream.write(output)
+            let wrote = match &mut self.channel {
+                Some(channel) => {
+                    if channel.output().is_empty() && channel.is_ready() {
+                        let n = self.core.fill(&mut self.buffer);
+                        if let Err(error) = channel.send(&self.buffer[..n]) {
+                            self.lost(error.to_string());
+                            return Ok(());
+                        }
+                    }
+                    if channel.output().is_empty() {
+                        return Ok(());
+                    }
+                    stream.write(channel.output()).map(|n| channel.sent(n))
+                }
+                None if self.core.output().is_empty() => return Ok(()),
+                // Many small frames leave as one.
+                None if self.core.output().len() < 4096 => {
+                    let mut small = [0; 4096];
+                    let n = self.core.peek(&mut small);
+                    stream.write(&small[..n]).map(|n| self.core.sent(n))
+                }
+                None => stream.write(self.core.output()).map(|n| self.core.sent(n)),
             };
             match wrote {
-                Ok(n) => self.core.sent(n),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => self.lost(error.to_string()),
             }
@@ -462,23 +513,53 @@ impl Session {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        match stream.read(&mut self.buffer) {
-            Ok(0) => self.lost("the server closed the connection".to_string()),
-            Ok(n) => {
-                let now = self.now_ms();
-                match self.core.receive(&self.buffer[..n], now) {
-                    Ok(()) if self.core.status() == Status::Ready => {
-                        self.away_since = None;
-                        self.attempts = 0;
-                    }
-                    Ok(()) => {}
-                    Err(Broken::HungUp(failure)) => self.lost(failure.to_string()),
-                    Err(broken) => self.lost(broken.to_string()),
-                }
+        let n = match stream.read(&mut self.buffer) {
+            Ok(0)
+                if self
+                    .channel
+                    .as_ref()
+                    .is_some_and(|channel| !channel.is_ready()) =>
+            {
+                return self.lost(
+                    "the server closed the connection in the handshake: is the key right?"
+                        .to_string(),
+                );
             }
+            Ok(0) => return self.lost("the server closed the connection".to_string()),
+            Ok(n) => n,
             Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => self.lost(error.to_string()),
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return;
+            }
+            Err(error) => return self.lost(error.to_string()),
+        };
+        let now = self.now_ms();
+        let received = match &mut self.channel {
+            None => self.core.receive(&self.buffer[..n], now),
+            Some(channel) => {
+                let mut plain = Vec::new();
+                if let Err(error) = channel.receive(&self.buffer[..n], &mut plain, &|_| None) {
+                    return self.lost(error.to_string());
+                }
+                self.core.receive(&plain, now)
+            }
+        };
+        match received {
+            Ok(()) if self.core.status() == Status::Ready => {
+                self.away_since = None;
+                self.attempts = 0;
+            }
+            Ok(()) => {}
+            Err(Broken::HungUp(failure)) => self.lost(failure.to_string()),
+            Err(broken) => self.lost(broken.to_string()),
         }
     }
+}
+
+/// Random bytes of the operating system.
+pub fn random(buf: &mut [u8]) -> bool {
+    let length = buf.len();
+    // Up to 256 bytes come whole or not at all.
+    rustix::rand::getrandom(buf, rustix::rand::GetRandomFlags::empty()).is_ok_and(|n| n == length)
 }
