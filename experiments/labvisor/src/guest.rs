@@ -25,6 +25,27 @@ pub struct Loaded {
     pub info: u32,
 }
 
+/// Moves all modules to the top of the guest's RAM below `top`, so that none lies where the
+/// kernel wants to be. GRUB puts them where it likes. In descending order every module moves
+/// up, over nothing but itself and those moved before.
+pub fn gather_modules(info: &mut Info, top: u64) -> Result<(), &'static str> {
+    let mut order: Vec<_> = info.modules.iter_mut().collect();
+    order.sort_by_key(|module| core::cmp::Reverse(module.range.start));
+    let mut top = top;
+    for module in order {
+        let Range { start, end } = module.range;
+        let place = top
+            .checked_sub(end - start)
+            .map(|place| place / PAGE * PAGE)
+            .filter(|place| *place >= start)
+            .ok_or("no room for the guest's modules")?;
+        copy_up(start, place, end - start);
+        module.range = place..place + (end - start);
+        top = place;
+    }
+    Ok(())
+}
+
 /// Puts the first module's segments and the information structure into memory. `info` becomes
 /// the guest's: its command line is the module's text after the name, its modules the others.
 pub fn load(info: &mut Info) -> Result<Loaded, &'static str> {
@@ -89,6 +110,19 @@ fn copy(from: u64, to: u64, length: u64) {
         let piece = &mut buffer[..(length - offset).min(PAGE) as usize];
         physical::read(from + offset, piece);
         physical::write(to + offset, piece);
+    }
+}
+
+/// Copies to a higher address, from the end, so that the ranges may overlap.
+fn copy_up(from: u64, to: u64, length: u64) {
+    let mut buffer = [0; PAGE as usize];
+    let mut left = length;
+    while left > 0 {
+        let step = left.min(PAGE);
+        left -= step;
+        let piece = &mut buffer[..step as usize];
+        physical::read(from + left, piece);
+        physical::write(to + left, piece);
     }
 }
 

@@ -46,8 +46,10 @@ pub fn start(magic: u32, info: u32) -> ! {
 
     let memory = GuestMemory::new(&info.memory, hidden.clone());
     info.memory = memory_map::without(&info.memory, &hidden);
-    let loaded = guest::load(&mut info).unwrap_or_else(|why| give_up(why));
     wipe(image::loaded());
+    let loaded = guest::gather_modules(&mut info, hidden.start)
+        .and_then(|()| guest::load(&mut info))
+        .unwrap_or_else(|why| give_up(why));
     let nested =
         confine(&hidden).unwrap_or_else(|Full| give_up("no room for the nested page table"));
     let tables = Tables {
