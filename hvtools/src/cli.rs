@@ -12,7 +12,7 @@ use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
 use crate::run::command::{self, Request};
-use crate::run::plan::{self, Choice};
+use crate::run::plan::Choice;
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
 use crate::{debug, doctor, fsck, shell};
@@ -95,15 +95,15 @@ struct ShellOptions {
 struct RunOptions {
     #[command(flatten)]
     machine: MachineOptions,
-    /// Only experiments whose ids match, as in `hypercall-*`; may be repeated.
+    /// Only these experiments: an id, a pattern as in `hypercall-*`, or `group:NAME`; may be repeated.
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
     /// Only experiments that cannot take the machine down.
     #[arg(long)]
     safe: bool,
     /// A parameter for every experiment that has one of this name; may be repeated.
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_setting)]
-    parameters: Vec<(String, String)>,
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    parameters: Vec<String>,
     /// Seed of the experiments' random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -187,6 +187,14 @@ fn run(cli: &Cli) -> Result<Outcome> {
 }
 
 impl MachineOptions {
+    fn freshness(&self) -> Freshness {
+        if self.no_build {
+            Freshness::AsBuilt
+        } else {
+            Freshness::Build
+        }
+    }
+
     /// The machine asked for, its guest built.
     fn config(
         &self,
@@ -194,14 +202,9 @@ impl MachineOptions {
         consent: Consent,
         logs: PathBuf,
     ) -> Result<MachineConfig> {
-        let freshness = if self.no_build {
-            Freshness::AsBuilt
-        } else {
-            Freshness::Build
-        };
         let disk = match &self.disk {
             Some(disk) => disk.clone(),
-            None => build::boot_disk(workspace, consent, freshness)?,
+            None => build::boot_disk(workspace, consent, self.freshness())?,
         };
         let mut config = MachineConfig::new(self.hypervisor.clone(), disk, logs);
         config.cpus = self.smp;
@@ -267,17 +270,18 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
         parameters: options.parameters.clone(),
         seed: options.seed,
     };
-    // Before anything is built: a script that is wrong is said at once.
-    let plan = plan::choose(&workspace.path("experiments/catalogue"), &choice)?;
+    let catalogue = command::check(workspace, &choice)?;
     let logs = PathBuf::new(); // each boot of the run has its own folder
     let machine = options.machine.config(workspace, consent, logs)?;
     let time_limit = options.time_limit.map(Duration::from_secs);
     command::run(
         workspace,
-        Request {
-            machine,
-            plan,
+        catalogue,
+        machine,
+        &Request {
+            choice,
             time_limit,
+            freshness: options.machine.freshness(),
         },
     )
 }

@@ -62,7 +62,9 @@ fn useful() -> [(&'static str, &'static str, Option<String>); 4] {
     ]
 }
 
-fn version(program: &str) -> Option<String> {
+/// The first line of what a program says about its version.
+#[must_use]
+pub fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().next().map(str::to_owned)

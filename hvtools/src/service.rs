@@ -11,24 +11,17 @@ use harness::{Export, Server, ServerConfig};
 use serde_json::json;
 use trace_record::run::export;
 
+use crate::build::Freshness;
 use crate::workspace::Workspace;
 
 /// Builds nfs-server and starts it with the design's four exports.
 ///
 /// # Errors
 /// When it does not compile or does not start.
-pub fn start(workspace: &Workspace, runs: &Path) -> Result<Server> {
-    let mut cargo = workspace.cargo();
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "nfs-server",
-        "--bin",
-        "nfs-server",
-    ]);
-    if !cargo.status().context("cannot run cargo")?.success() {
-        bail!("nfs-server does not compile (see above)");
+pub fn start(workspace: &Workspace, runs: &Path, freshness: Freshness) -> Result<Server> {
+    let program = workspace.path("target/debug/nfs-server");
+    if freshness == Freshness::Build || !program.is_file() {
+        build(workspace)?;
     }
     let folder = |name: &'static str, folder: PathBuf, access| Export {
         name,
@@ -39,7 +32,7 @@ pub fn start(workspace: &Workspace, runs: &Path) -> Result<Server> {
     std::fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
     std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     Server::start(ServerConfig {
-        program: workspace.path("target/debug/nfs-server"),
+        program,
         exports: vec![
             folder(
                 export::CATALOGUE,
@@ -52,6 +45,22 @@ pub fn start(workspace: &Workspace, runs: &Path) -> Result<Server> {
         ],
         log: own.join("server.log"),
     })
+}
+
+fn build(workspace: &Workspace) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "nfs-server",
+        "--bin",
+        "nfs-server",
+    ]);
+    if !cargo.status().context("cannot run cargo")?.success() {
+        bail!("nfs-server does not compile (see above)");
+    }
+    Ok(())
 }
 
 /// The note that says where the server of the run in this workspace is: for `hv monitor` and `hv fs` in another

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use experiments::Raw;
 use harness::{Ended, Machine, MachineConfig, Server, Sign, Watch};
 use trace_record::run::{self, PlanItem};
-use trace_record::verdict::{Measurement, Progress, Verdict, VerdictRecord};
+use trace_record::verdict::{Progress, Verdict, VerdictRecord};
 
-use super::progress::Reporter;
 use super::pulse::Pulse;
+use super::record::Recorder;
 use super::verdicts::VerdictTail;
 use crate::interrupt::Interrupt;
 
@@ -29,25 +30,6 @@ const FAREWELL: Duration = Duration::from_secs(15);
 const LAST_WORDS: Duration = Duration::from_millis(700);
 /// How often BitVisor's boot may stop at "Loading MBR." before we believe that it always does.
 const MBR_ATTEMPTS: u32 = 3;
-
-/// What came of one experiment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What the plan asked for.
-    pub item: PlanItem,
-    /// Before expectations are applied.
-    pub verdict: Verdict,
-    /// Why, one line.
-    pub reason: String,
-    /// What was expected and seen.
-    pub detail: String,
-    /// What was measured.
-    pub measurements: Vec<Measurement>,
-    /// In which boot.
-    pub machine: u32,
-    /// How long it took, as seen from here.
-    pub took: Duration,
-}
 
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +49,6 @@ pub enum End {
 /// What a boot gave.
 #[derive(Debug)]
 pub struct BootReport {
-    /// One for each experiment that began or died here.
-    pub findings: Vec<Finding>,
     /// What was not begun.
     pub left: Vec<PlanItem>,
     /// How it ended.
@@ -87,8 +67,8 @@ pub struct Surroundings<'a> {
     pub interrupt: &'a Interrupt,
     /// The run's end, if it has one.
     pub deadline: Option<Instant>,
-    /// Who tells the person.
-    pub reporter: &'a mut Reporter,
+    /// Who writes down and tells what was found.
+    pub recorder: &'a mut Recorder,
 }
 
 /// Runs `plan` on a machine of its own.
@@ -115,7 +95,7 @@ pub fn run(
         boot.machine.kill();
         if end == Step::StuckLoadingMbr && mbr_retries + 1 < MBR_ATTEMPTS {
             mbr_retries += 1;
-            around.reporter.note(&format!(
+            around.recorder.note(&format!(
                 "BitVisor stopped at \"Loading MBR.\"; starting it again ({mbr_retries})"
             ));
             keep_log(folder, run::VMM_LOG, mbr_retries)?;
@@ -125,14 +105,12 @@ pub fn run(
             Step::End(end) => end,
             Step::StuckLoadingMbr => {
                 let reason = format!("BitVisor stopped at \"Loading MBR.\" {MBR_ATTEMPTS} times");
-                boot.blame_all(Verdict::Hang, &reason, "", around.reporter);
+                boot.blame_all(Verdict::Hang, &reason, "", around.recorder)?;
                 End::NeverBegan
             }
         };
-        let (findings, left) = (boot.findings, boot.waiting.into());
         return Ok(BootReport {
-            findings,
-            left,
+            left: boot.waiting.into(),
             end,
             mbr_retries,
             server_restarts: boot.server_restarts,
@@ -155,7 +133,8 @@ struct Boot {
     pulse: Pulse,
     waiting: VecDeque<PlanItem>,
     running: Option<(PlanItem, Instant)>,
-    findings: Vec<Finding>,
+    /// Whether anything was found on this machine.
+    found_any: bool,
     /// When the last planned experiment ended.
     finished: Option<Instant>,
     server_restarts: u32,
@@ -182,7 +161,7 @@ impl Boot {
             pulse: Pulse::of(folder),
             waiting: plan.into(),
             running: None,
-            findings: Vec::new(),
+            found_any: false,
             finished: None,
             server_restarts: 0,
         })
@@ -193,15 +172,15 @@ impl Boot {
         let ended = self.machine.ended()?;
         if let Some(status) = around.server.restart_if_dead()? {
             self.server_restarts += 1;
-            around.reporter.note(&format!(
+            around.recorder.note(&format!(
                 "the file server ended ({status}) and was started again"
             ));
         }
         for record in self.verdicts.new_records() {
-            self.take(record, around.reporter);
+            self.take(record, around.recorder)?;
         }
         if let Some(why) = self.verdicts.broken().map(str::to_owned) {
-            self.lose_the_rest(&why, around.reporter);
+            self.lose_the_rest(&why, around.recorder)?;
             return Ok(Some(Step::End(End::Done)));
         }
         match self.watch.look() {
@@ -234,7 +213,7 @@ impl Boot {
         {
             return Ok(Some(Step::End(End::OutOfTime)));
         }
-        around.reporter.tick(
+        around.recorder.tick(
             self.running
                 .as_ref()
                 .map(|(item, since)| (item.id.as_str(), since.elapsed())),
@@ -247,7 +226,7 @@ impl Boot {
             // All verdicts are here; a machine that cannot power off is a nuisance, no finding.
             if finished.elapsed() > FAREWELL {
                 around
-                    .reporter
+                    .recorder
                     .note("the machine did not power off by itself");
                 return Ok(Some(Step::End(End::Done)));
             }
@@ -269,7 +248,7 @@ impl Boot {
                 );
                 self.died(Verdict::Error, &reason, around)
             }
-            None if self.findings.is_empty() && self.machine.age() > BEGIN_LIMIT => {
+            None if !self.found_any && self.machine.age() > BEGIN_LIMIT => {
                 let reason = format!(
                     "no experiment began within {} s of the machine's start",
                     BEGIN_LIMIT.as_secs()
@@ -280,13 +259,13 @@ impl Boot {
         }
     }
 
-    fn take(&mut self, record: VerdictRecord, reporter: &mut Reporter) {
+    fn take(&mut self, record: VerdictRecord, recorder: &mut Recorder) -> Result<()> {
         match record.progress {
             Progress::Started => {
                 let Some(item) = self.waiting.pop_front() else {
-                    return;
+                    return Ok(());
                 };
-                reporter.started(&item.id);
+                recorder.started(&item.id);
                 self.running = Some((item, Instant::now()));
             }
             Progress::Finished {
@@ -296,7 +275,7 @@ impl Boot {
                 measurements,
             } => {
                 let Some((item, since)) = self.running.take() else {
-                    return;
+                    return Ok(());
                 };
                 let (verdict, reason) = if item.id == record.experiment {
                     (verdict, reason)
@@ -307,7 +286,7 @@ impl Boot {
                     );
                     (Verdict::Error, reason)
                 };
-                let finding = Finding {
+                let finding = Raw {
                     item,
                     verdict,
                     reason,
@@ -316,17 +295,18 @@ impl Boot {
                     machine: self.number,
                     took: since.elapsed(),
                 };
-                self.found(finding, reporter);
+                self.found(finding, recorder)?;
             }
         }
         if self.waiting.is_empty() && self.running.is_none() {
             self.finished = Some(Instant::now());
         }
+        Ok(())
     }
 
-    fn found(&mut self, finding: Finding, reporter: &mut Reporter) {
-        reporter.finished(&finding);
-        self.findings.push(finding);
+    fn found(&mut self, finding: Raw, recorder: &mut Recorder) -> Result<()> {
+        self.found_any = true;
+        recorder.finished(finding)
     }
 
     fn machine_ended(
@@ -340,7 +320,7 @@ impl Boot {
         let reason = match ended {
             Ended::Status(status) => {
                 let why = format!("the guest ended with status {status} and without a verdict");
-                self.lose_the_rest(&why, around.reporter);
+                self.lose_the_rest(&why, around.recorder)?;
                 return Ok(Some(Step::End(End::Done)));
             }
             Ended::Panicked => "the guest's kernel panicked".to_owned(),
@@ -357,16 +337,14 @@ impl Boot {
         reason: &str,
         around: &mut Surroundings<'_>,
     ) -> Result<Option<Step>> {
-        let evidence = self.evidence(verdict, reason);
-        std::fs::write(self.folder.join("evidence.txt"), &evidence)
-            .context("cannot write evidence.txt")?;
-        if self.running.is_none() && self.findings.is_empty() {
+        let evidence = self.store_evidence(verdict, reason)?;
+        if self.running.is_none() && !self.found_any {
             self.blame_all(
                 verdict,
                 &format!("{reason} (before the first experiment)"),
                 &evidence,
-                around.reporter,
-            );
+                around.recorder,
+            )?;
             return Ok(Some(Step::End(End::NeverBegan)));
         }
         // Between two experiments: the next one would have been the culprit.
@@ -382,8 +360,8 @@ impl Boot {
                 reason,
                 &evidence,
                 since.elapsed(),
-                around.reporter,
-            );
+                around.recorder,
+            )?;
         }
         Ok(Some(Step::End(if self.waiting.is_empty() {
             End::Done
@@ -392,17 +370,32 @@ impl Boot {
         })))
     }
 
-    fn lose_the_rest(&mut self, why: &str, reporter: &mut Reporter) {
+    fn lose_the_rest(&mut self, why: &str, recorder: &mut Recorder) -> Result<()> {
+        let evidence = self.store_evidence(Verdict::Lost, why)?;
         if let Some((item, since)) = self.running.take() {
-            self.blame(item, Verdict::Lost, why, "", since.elapsed(), reporter);
+            self.blame(
+                item,
+                Verdict::Lost,
+                why,
+                &evidence,
+                since.elapsed(),
+                recorder,
+            )?;
         }
-        self.blame_all(Verdict::Lost, why, "", reporter);
+        self.blame_all(Verdict::Lost, why, &evidence, recorder)
     }
 
-    fn blame_all(&mut self, verdict: Verdict, reason: &str, detail: &str, reporter: &mut Reporter) {
+    fn blame_all(
+        &mut self,
+        verdict: Verdict,
+        reason: &str,
+        detail: &str,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
         while let Some(item) = self.waiting.pop_front() {
-            self.blame(item, verdict, reason, detail, Duration::ZERO, reporter);
+            self.blame(item, verdict, reason, detail, Duration::ZERO, recorder)?;
         }
+        Ok(())
     }
 
     fn blame(
@@ -412,11 +405,11 @@ impl Boot {
         reason: &str,
         detail: &str,
         took: Duration,
-        reporter: &mut Reporter,
-    ) {
+        recorder: &mut Recorder,
+    ) -> Result<()> {
         let (reason, detail) = (reason.to_owned(), detail.to_owned());
         self.found(
-            Finding {
+            Raw {
                 item,
                 verdict,
                 reason,
@@ -425,8 +418,15 @@ impl Boot {
                 machine: self.number,
                 took,
             },
-            reporter,
-        );
+            recorder,
+        )
+    }
+
+    fn store_evidence(&mut self, verdict: Verdict, reason: &str) -> Result<String> {
+        let evidence = self.evidence(verdict, reason);
+        std::fs::write(self.folder.join("evidence.txt"), &evidence)
+            .context("cannot write evidence.txt")?;
+        Ok(evidence)
     }
 
     /// What the harness can tell about a machine that died: where it stands, and what its consoles said last.
@@ -436,7 +436,8 @@ impl Boot {
             std::thread::sleep(TICK);
         }
         let mut text = format!("{}: {reason}\n", verdict.word());
-        for sample in 1..=3 {
+        let alive = matches!(self.machine.ended(), Ok(None));
+        for sample in (1..=3).filter(|_| alive) {
             let rip = self.machine.qmp().and_then(|mut qmp| qmp.rip());
             let _ = match rip {
                 Ok(rip) => writeln!(text, "RIP sample {sample}: {rip:#018x}"),

@@ -1,75 +1,181 @@
 //! The story of `hv run`, from the catalogue to the table.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use harness::{MachineConfig, Outcome};
+use experiments::{Catalogue, Expectations, RunInfo, table};
+use harness::{Hypervisor, MachineConfig, Outcome};
 
+use super::boot::End;
 use super::folder::RunFolder;
+use super::plan::{self, Choice};
 use super::progress::Reporter;
-use super::{Job, Planned, RunReport, execute};
+use super::record::Recorder;
+use super::{Job, RunReport, execute};
+use crate::build::Freshness;
+use crate::doctor;
 use crate::interrupt::Interrupt;
 use crate::service::{self, Note};
 use crate::workspace::Workspace;
 
-/// What to run, and for how long.
-#[derive(Clone, Debug)]
+/// Columns of the table where the terminal does not say.
+const WIDTH: usize = 120;
+
+/// What to run, where, and for how long.
+#[derive(Debug)]
 pub struct Request {
-    /// The machine.
-    pub machine: MachineConfig,
-    /// What the guest shall do.
-    pub plan: Vec<Planned>,
+    /// The experiments.
+    pub choice: Choice,
     /// The whole run's limit.
     pub time_limit: Option<Duration>,
+    /// Whether to build the server, too.
+    pub freshness: Freshness,
+}
+
+/// Reads the catalogue, so that a script that is wrong is said before anything is built.
+///
+/// # Errors
+/// As [`plan::choose`].
+pub fn check(workspace: &Workspace, choice: &Choice) -> Result<Catalogue> {
+    let catalogue = Catalogue::load(&workspace.path("experiments/catalogue"))?;
+    if plan::choose(&catalogue, choice)?.is_empty() {
+        bail!("nothing to run: no experiment was chosen (`cargo hv experiments list` shows all)");
+    }
+    Ok(catalogue)
 }
 
 /// Runs the request, writes the run folder, prints the table.
 ///
 /// # Errors
 /// When the run cannot be set up.
-pub fn run(workspace: &Workspace, request: Request) -> Result<Outcome> {
-    if request.plan.is_empty() {
-        bail!("nothing to run: no experiment was chosen (`hv experiments list` shows all)");
-    }
+pub fn run(
+    workspace: &Workspace,
+    catalogue: Catalogue,
+    machine: MachineConfig,
+    request: &Request,
+) -> Result<Outcome> {
+    let plan = plan::choose(&catalogue, &request.choice)?;
+    let expectations = Expectations::load(
+        &workspace.path("experiments/expectations"),
+        machine.hypervisor.name(),
+    )?;
     let interrupt = Interrupt::watch()?;
     let runs = workspace.path("runs");
-    let mut server = service::start(workspace, &runs)?;
+    let mut server = service::start(workspace, &runs, request.freshness)?;
     let folder = RunFolder::create(&runs, SystemTime::now())?;
     let _note = Note::leave(workspace, &server, Some(folder.id()))?;
-    let mut reporter = Reporter::new(request.plan.len());
+    let mut info = describe(&folder, &machine, request.choice.seed, plan.len());
+    experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
+
+    let mut reporter = Reporter::new(plan.len());
     reporter.note(&format!(
         "run {} of {} experiments on {}",
         folder.id(),
-        request.plan.len(),
-        request.machine.hypervisor
+        plan.len(),
+        machine.hypervisor
     ));
-    let deadline = request.time_limit.map(|limit| Instant::now() + limit);
+    let mut recorder = Recorder::of_catalogue(reporter, catalogue, expectations, folder.path())?;
+    let start = Instant::now();
     let job = Job {
-        machine: request.machine,
+        machine,
         program: "hx",
         folder: &folder,
         server: &mut server,
         interrupt: &interrupt,
-        deadline,
-        reporter: &mut reporter,
+        deadline: request.time_limit.map(|limit| start + limit),
+        recorder: &mut recorder,
     };
-    let report = execute(job, request.plan).context("the run stopped")?;
-    let worst = report
-        .findings
-        .iter()
-        .map(|finding| finding.verdict.exit_status())
-        .max();
-    println!("run folder: {}", folder.path().display());
-    Ok(outcome(&report, worst))
+    let report = execute(job, plan).context("the run stopped")?;
+    let outcome = outcome(&report, &recorder);
+    info.took_ms = u64::try_from(start.elapsed().as_millis()).ok();
+    info.machines = report.machines;
+    info.mbr_retries = report.mbr_retries;
+    info.server_restarts = report.server_restarts;
+    info.exit_status = Some(outcome as u8);
+    experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
+    tell(&recorder, &report, &info, folder.path());
+    Ok(outcome)
 }
 
-fn outcome(report: &RunReport, worst: Option<u8>) -> Outcome {
-    match (report.end, worst) {
-        (super::boot::End::Interrupted, _) => Outcome::Interrupted,
-        (_, Some(3)) => Outcome::Died,
-        (_, Some(2)) => Outcome::Ours,
-        _ if !report.left.is_empty() => Outcome::Ours,
-        (_, Some(1)) => Outcome::Unexpected,
-        _ => Outcome::AsExpected,
+fn tell(recorder: &Recorder, report: &RunReport, info: &RunInfo, folder: &Path) {
+    println!("\n{}", table::end_table(recorder.lines(), WIDTH));
+    let seconds = info.took_ms.unwrap_or(0) as f64 / 1000.0;
+    println!(
+        "{} in {seconds:.1} s on {} machine(s)",
+        table::counts(recorder.lines()),
+        report.machines
+    );
+    if !report.left.is_empty() {
+        let why = match report.end {
+            End::Interrupted => "the run was interrupted",
+            End::OutOfTime => "the run's time limit was reached",
+            _ => "the first machine did not start",
+        };
+        println!(
+            "not run, because {why}: {}",
+            report
+                .left
+                .iter()
+                .map(|item| item.id.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
+    }
+    if report.mbr_retries > 0 {
+        println!(
+            "BitVisor stopped at \"Loading MBR.\" and was started again: {} time(s)",
+            report.mbr_retries
+        );
+    }
+    if report.server_restarts > 0 {
+        println!(
+            "the file server was started again: {} time(s)",
+            report.server_restarts
+        );
+    }
+    println!("run folder: {}", folder.display());
+}
+
+fn outcome(report: &RunReport, recorder: &Recorder) -> Outcome {
+    let verdicts = match experiments::exit_status(recorder.verdicts().into_iter()) {
+        0 => Outcome::AsExpected,
+        1 => Outcome::Unexpected,
+        2 => Outcome::Ours,
+        _ => Outcome::Died,
+    };
+    match report.end {
+        End::Interrupted => Outcome::Interrupted,
+        _ if !report.left.is_empty() => verdicts.worst(Outcome::Ours),
+        _ => verdicts,
+    }
+}
+
+fn describe(folder: &RunFolder, machine: &MachineConfig, seed: u64, planned: usize) -> RunInfo {
+    let mut environment = BTreeMap::from([
+        ("accelerator".to_owned(), "tcg".to_owned()),
+        ("memory_mib".to_owned(), machine.memory_mib.to_string()),
+        ("cpus".to_owned(), machine.cpus.to_string()),
+    ]);
+    if let Some(version) = doctor::version("qemu-system-x86_64") {
+        environment.insert("qemu".to_owned(), version);
+    }
+    RunInfo {
+        id: folder.id().to_owned(),
+        hypervisor: machine.hypervisor.name().to_owned(),
+        hypervisor_detail: match &machine.hypervisor {
+            Hypervisor::BitVisor(elf) => elf.display().to_string(),
+            Hypervisor::Labvisor => machine.labvisor.clone(),
+            Hypervisor::None => String::new(),
+        },
+        started: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        seed,
+        planned: planned as u64,
+        emulated: true,
+        environment,
+        ..RunInfo::default()
     }
 }

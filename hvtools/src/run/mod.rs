@@ -9,6 +9,7 @@ pub mod folder;
 pub mod plan;
 pub mod progress;
 pub mod pulse;
+pub mod record;
 pub mod verdicts;
 
 use std::collections::VecDeque;
@@ -18,9 +19,9 @@ use anyhow::Result;
 use harness::{MachineConfig, Server};
 use trace_record::run::{PlanItem, machine_dir};
 
-use self::boot::{End, Finding, Surroundings};
+use self::boot::{End, Surroundings};
 use self::folder::RunFolder;
-use self::progress::Reporter;
+use self::record::Recorder;
 use crate::interrupt::Interrupt;
 
 /// Where the guest reaches the host's loopback under QEMU's user network.
@@ -51,15 +52,13 @@ pub struct Job<'a> {
     pub interrupt: &'a Interrupt,
     /// When the run must end.
     pub deadline: Option<Instant>,
-    /// Who tells the person.
-    pub reporter: &'a mut Reporter,
+    /// Who writes down and tells what was found.
+    pub recorder: &'a mut Recorder,
 }
 
 /// What a run gave.
 #[derive(Debug)]
 pub struct RunReport {
-    /// In the order in which they ended.
-    pub findings: Vec<Finding>,
     /// What never began.
     pub left: Vec<PlanItem>,
     /// Done, interrupted or out of time.
@@ -79,7 +78,6 @@ pub struct RunReport {
 pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
     let mut batches = batches(plan);
     let mut report = RunReport {
-        findings: Vec::new(),
         left: Vec::new(),
         end: End::Done,
         machines: 0,
@@ -92,7 +90,6 @@ pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
         let second_network = batch.iter().any(|planned| planned.second_network);
         let items = batch.iter().map(|planned| planned.item.clone()).collect();
         let boot = job.boot(number, second_network, items)?;
-        report.findings.extend(boot.findings);
         report.mbr_retries += boot.mbr_retries;
         report.server_restarts += boot.server_restarts;
         match boot.end {
@@ -155,7 +152,7 @@ impl Job<'_> {
             server: self.server,
             interrupt: self.interrupt,
             deadline: self.deadline,
-            reporter: self.reporter,
+            recorder: self.recorder,
         };
         boot::run(&config, number, &logs, plan, &mut around)
     }

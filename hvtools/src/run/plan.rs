@@ -1,118 +1,114 @@
 //! Which experiments a run has, and with which parameters.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
-use engine::head::{Head, Need, Risk};
-use trace_record::run::PlanItem;
+use anyhow::{Result, bail};
+use engine::head::Need;
+use experiments::{Catalogue, Experiment};
 
 use super::Planned;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
-    /// Patterns of ids; none means all.
+    /// Ids, patterns with `*`, or `group:NAME`; none means all.
     pub only: Vec<String>,
     /// Leave out what may take the machine down.
     pub safe: bool,
-    /// Parameters by name, for every experiment that has them.
-    pub parameters: Vec<(String, String)>,
+    /// `name=value`, for every chosen experiment that has a parameter of this name.
+    pub parameters: Vec<String>,
     /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// Reads the catalogue and chooses.
+/// Chooses.
 ///
 /// # Errors
-/// When a script's head is wrong (with file and line), a pattern matches nothing, or a parameter is nobody's.
-pub fn choose(catalogue: &Path, choice: &Choice) -> Result<Vec<Planned>> {
-    let mut plan = Vec::new();
-    let mut unused: Vec<&String> = choice.parameters.iter().map(|(name, _)| name).collect();
-    for (id, head) in heads(catalogue)? {
-        let chosen = choice.only.is_empty() || choice.only.iter().any(|glob| matches(glob, &id));
-        if !chosen || (choice.safe && head.risk == Risk::MayCrash) {
-            continue;
-        }
-        let mut parameters = BTreeMap::new();
-        for (name, value) in &choice.parameters {
-            if let Some(param) = head.params.iter().find(|param| &param.name == name) {
-                let value = param
-                    .parse(value)
-                    .map_err(|why| anyhow::anyhow!("{id}: {why}"))?;
-                parameters.insert(name.clone(), value);
-                unused.retain(|other| *other != name);
-            }
-        }
-        let item = PlanItem {
-            file: format!("{id}.rhai"),
-            id,
-            parameters,
-            seed: choice.seed,
-            time_limit_s: head.time_limit_s,
-        };
-        plan.push(Planned {
-            item,
-            alone: head.risk == Risk::MayCrash,
-            second_network: head.needs.contains(&Need::TestDevice),
-        });
+/// When a script is wrong (with file, line and column), a pattern names nothing, or a parameter is nobody's.
+pub fn choose(catalogue: &Catalogue, choice: &Choice) -> Result<Vec<Planned>> {
+    let mistakes = catalogue.check();
+    if !mistakes.is_empty() {
+        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        bail!("the catalogue has mistakes:\n  {}", list.join("\n  "));
     }
-    if let Some(name) = unused.first() {
-        bail!("no chosen experiment has a parameter `{name}`");
+    let chosen = catalogue.select(&choice.only)?;
+    let chosen: Vec<&Experiment> = chosen
+        .into_iter()
+        .filter(|one| !(choice.safe && one.may_crash()))
+        .collect();
+    if let Some(word) = choice
+        .parameters
+        .iter()
+        .find(|word| !chosen.iter().any(|one| has(one, word)))
+    {
+        bail!("no chosen experiment has the parameter of `{word}` (it looks like name=value)");
     }
-    Ok(plan)
+    let planned = |experiment: &&Experiment| -> Result<Planned> {
+        let words: Vec<String> = choice
+            .parameters
+            .iter()
+            .filter(|word| has(experiment, word))
+            .cloned()
+            .collect();
+        Ok(Planned {
+            item: experiment.plan(choice.seed, &words)?,
+            alone: experiment.may_crash(),
+            second_network: experiment.head.needs.contains(&Need::TestDevice),
+        })
+    };
+    chosen.iter().map(planned).collect()
 }
 
-fn heads(catalogue: &Path) -> Result<Vec<(String, Head)>> {
-    let mut heads = Vec::new();
-    let entries = std::fs::read_dir(catalogue)
-        .with_context(|| format!("cannot read the catalogue {}", catalogue.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        let (Some(id), Some("rhai")) = (
-            path.file_stem().and_then(|stem| stem.to_str()),
-            path.extension().and_then(|end| end.to_str()),
-        ) else {
-            continue;
-        };
-        let source = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let head = Head::parse(&source).map_err(|error| {
-            anyhow::anyhow!("{}:{}:1: {}", path.display(), error.line, error.why)
-        })?;
-        heads.push((id.to_owned(), head));
-    }
-    heads.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(heads)
-}
-
-/// Shell patterns without brackets: `*` for any text, `?` for one character.
-fn matches(glob: &str, text: &str) -> bool {
-    match glob.chars().next() {
-        None => text.is_empty(),
-        Some('*') => (0..=text.len())
-            .filter(|&at| text.is_char_boundary(at))
-            .any(|at| matches(&glob[1..], &text[at..])),
-        Some(first) => {
-            let mut rest = text.chars();
-            let same = rest
-                .next()
-                .is_some_and(|character| first == '?' || first == character);
-            same && matches(&glob[first.len_utf8()..], rest.as_str())
-        }
-    }
+/// Whether the experiment has the parameter that `name=value` sets.
+fn has(experiment: &Experiment, word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    name.is_some_and(|name| {
+        experiment
+            .head
+            .params
+            .iter()
+            .any(|param| param.name == name)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn choose_from_ours(choice: &Choice) -> Result<Vec<Planned>> {
+        choose(
+            &Catalogue::load(&experiments::catalogue_folder()).unwrap(),
+            choice,
+        )
+    }
+
     #[test]
-    fn patterns_match_as_in_a_shell() {
-        assert!(matches("hypercall-*", "hypercall-map"));
-        assert!(matches("*", ""));
-        assert!(matches("a?c", "abc"));
-        assert!(!matches("a?c", "ac"));
-        assert!(!matches("hypercall", "hypercall-map"));
+    fn patterns_choose_and_wrong_ones_are_said() {
+        let some = choose_from_ours(&Choice {
+            only: vec!["hypercall-*".into()],
+            ..Choice::default()
+        })
+        .unwrap();
+        assert!(
+            !some.is_empty()
+                && some
+                    .iter()
+                    .all(|planned| planned.item.id.starts_with("hypercall-"))
+        );
+        assert!(
+            choose_from_ours(&Choice {
+                only: vec!["no-such-one".into()],
+                ..Choice::default()
+            })
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_nobody_has_is_said() {
+        let error = choose_from_ours(&Choice {
+            parameters: vec!["no-such=1".into()],
+            ..Choice::default()
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("no-such=1"), "{error}");
     }
 }

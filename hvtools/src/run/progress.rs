@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use experiments::table::one_line;
 use harness::escaped;
-
-use super::boot::Finding;
+use trace_record::verdict::Verdict;
 
 /// How often the live line is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -52,21 +52,17 @@ impl Reporter {
     }
 
     /// An experiment ended.
-    pub fn finished(&mut self, finding: &Finding) {
+    pub fn finished(&mut self, verdict: Verdict, id: &str, took: Duration, reason: &str) {
         self.done += 1;
-        self.spent += finding.took;
-        let reason = escaped(&finding.reason).replace('\n', " ");
-        let head = format!(
-            "[{:>3}/{}] {:7} {:40}",
-            self.done,
-            self.total,
-            finding.verdict.word(),
-            escaped(&finding.item.id)
+        self.spent += took;
+        let (done, total, word) = (self.done, self.total.max(self.done), verdict.word());
+        let reason = one_line(reason, 100);
+        let line = format!(
+            "[{done:>3}/{total}] {word:7} {:36} {:6.1} s  {reason}",
+            one_line(id, 36),
+            took.as_secs_f32()
         );
-        self.line(&format!(
-            "{head} {:6.1} s  {reason}",
-            finding.took.as_secs_f32()
-        ));
+        self.line(&line);
     }
 
     /// Time passed; `running` is what runs, and since when.

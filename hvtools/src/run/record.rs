@@ -1,0 +1,131 @@
+//! Writes down what was found, at once, and tells the person.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use experiments::{Catalogue, Expectations, Raw, ResultLine, ResultWriter};
+use trace_record::verdict::Verdict;
+
+use super::progress::Reporter;
+
+/// Who turns findings into results.
+#[derive(Debug)]
+pub struct Recorder {
+    reporter: Reporter,
+    book: Book,
+}
+
+/// What findings become.
+#[derive(Debug)]
+enum Book {
+    /// Lines of results.jsonl, with what the catalogue says and the expectations applied.
+    Results {
+        catalogue: Catalogue,
+        expectations: Expectations,
+        writer: ResultWriter,
+        lines: Vec<ResultLine>,
+    },
+    /// Just the findings: of tests in the guest, which no catalogue knows.
+    Findings(Vec<Raw>),
+}
+
+impl Recorder {
+    /// For a run of the catalogue's experiments.
+    ///
+    /// # Errors
+    /// When results.jsonl cannot be created in the run folder.
+    pub fn of_catalogue(
+        reporter: Reporter,
+        catalogue: Catalogue,
+        expectations: Expectations,
+        folder: &Path,
+    ) -> Result<Recorder> {
+        let writer = ResultWriter::create(folder)
+            .with_context(|| format!("cannot create results.jsonl in {}", folder.display()))?;
+        Ok(Recorder {
+            reporter,
+            book: Book::Results {
+                catalogue,
+                expectations,
+                writer,
+                lines: Vec::new(),
+            },
+        })
+    }
+
+    /// For tests in the guest.
+    #[must_use]
+    pub fn of_tests(reporter: Reporter) -> Recorder {
+        Recorder {
+            reporter,
+            book: Book::Findings(Vec::new()),
+        }
+    }
+
+    /// Something worth knowing happened.
+    pub fn note(&mut self, text: &str) {
+        self.reporter.note(text);
+    }
+
+    /// An experiment began.
+    pub fn started(&mut self, id: &str) {
+        self.reporter.started(id);
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, running: Option<(&str, Duration)>) {
+        self.reporter.tick(running);
+    }
+
+    /// An experiment ended, one way or another.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn finished(&mut self, raw: Raw) -> Result<()> {
+        match &mut self.book {
+            Book::Findings(findings) => {
+                self.reporter
+                    .finished(raw.verdict, &raw.item.id, raw.took, &raw.reason);
+                findings.push(raw);
+            }
+            Book::Results {
+                catalogue,
+                expectations,
+                writer,
+                lines,
+            } => {
+                let Some(experiment) = catalogue.get(&raw.item.id) else {
+                    bail!(
+                        "the plan has an experiment `{}` that the catalogue has not",
+                        raw.item.id
+                    );
+                };
+                let took = raw.took;
+                let line = ResultLine::new(experiment, raw, expectations);
+                self.reporter
+                    .finished(line.verdict, &line.id, took, &line.reason);
+                writer.add(&line).context("cannot write results.jsonl")?;
+                lines.push(line);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines written so far.
+    #[must_use]
+    pub fn lines(&self) -> &[ResultLine] {
+        match &self.book {
+            Book::Results { lines, .. } => lines,
+            Book::Findings(_) => &[],
+        }
+    }
+
+    /// The verdicts so far, expectations applied.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        match &self.book {
+            Book::Results { lines, .. } => lines.iter().map(|line| line.verdict).collect(),
+            Book::Findings(findings) => findings.iter().map(|raw| raw.verdict).collect(),
+        }
+    }
+}
