@@ -166,6 +166,11 @@ impl<Rx: Receive, Tx: Transmit, T: Tap> Port<Rx, Tx, T> {
         self.meter.counters.get()
     }
 
+    /// Whether a frame to ourselves waits.
+    pub fn has_looped(&self) -> bool {
+        !self.looped.is_empty()
+    }
+
     /// Tells which addresses are ours.
     pub fn set_own(&mut self, own: Vec<[u8; 4]>) {
         self.own = own;

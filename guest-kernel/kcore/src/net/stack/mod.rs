@@ -37,6 +37,8 @@ use stream::Stream;
 
 /// Frames one [`Stack::poll`] takes from the card before it lets others have the stack.
 const FRAMES_PER_POLL: usize = 64;
+/// How often one poll goes round for frames to ourselves.
+const LOOPED_ROUNDS: usize = 8;
 /// Closed connections that may wait for their last acknowledgement.
 const ORPHANS_MAX: usize = 64;
 /// First port given out by itself (RFC 6335 section 6).
@@ -315,6 +317,41 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         &mut self.port
     }
 
+    /// Takes a portion of frames from the card; whether there may be more.
+    fn take_frames(&mut self, now: Instant) -> bool {
+        let mut more = true;
+        for _ in 0..FRAMES_PER_POLL {
+            match self
+                .core
+                .iface
+                .poll_ingress_single(now, &mut self.port, &mut self.core.sockets)
+            {
+                PollIngressSingleResult::None => {
+                    more = false;
+                    break;
+                }
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => self.refill_listeners(),
+            }
+        }
+        self.note_ends(Errno::ECONNRESET, Errno::ECONNREFUSED);
+        more
+    }
+
+    /// Gives the card a portion of what the sockets have to send.
+    fn send_frames(&mut self, now: Instant) {
+        for _ in 0..FRAMES_PER_POLL {
+            let result = self
+                .core
+                .iface
+                .poll_egress(now, &mut self.port, &mut self.core.sockets);
+            if result == PollResult::None {
+                break;
+            }
+        }
+        self.note_ends(Errno::ETIMEDOUT, Errno::ETIMEDOUT);
+    }
+
     /// Whether an address is configured.
     pub fn is_up(&self) -> bool {
         self.core.lease_up
@@ -325,32 +362,17 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         self.core.now = self.core.now.max(now);
         let instant = self.core.now.smoltcp();
         self.core.iface.poll_maintenance(instant);
-        let mut more = true;
-        for _ in 0..FRAMES_PER_POLL {
-            match self.core.iface.poll_ingress_single(
-                instant,
-                &mut self.port,
-                &mut self.core.sockets,
-            ) {
-                PollIngressSingleResult::None => {
-                    more = false;
-                    break;
-                }
-                PollIngressSingleResult::PacketProcessed => {}
-                PollIngressSingleResult::SocketStateChanged => self.refill_listeners(),
-            }
-        }
-        self.note_ends(Errno::ECONNRESET, Errno::ECONNREFUSED);
-        for _ in 0..FRAMES_PER_POLL {
-            let result =
-                self.core
-                    .iface
-                    .poll_egress(instant, &mut self.port, &mut self.core.sockets);
-            if result == PollResult::None {
+        let mut more = self.take_frames(instant);
+        self.send_frames(instant);
+        // What we sent to ourselves is answered at once, not at the next poll.
+        for _ in 0..LOOPED_ROUNDS {
+            if !self.port.has_looped() {
                 break;
             }
+            more = self.take_frames(instant);
+            self.send_frames(instant);
         }
-        self.note_ends(Errno::ETIMEDOUT, Errno::ETIMEDOUT);
+        more |= self.port.has_looped();
         self.follow_dhcp();
         self.refill_listeners();
         self.bury_orphans();
