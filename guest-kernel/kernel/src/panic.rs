@@ -73,6 +73,8 @@ fn die(message: fmt::Arguments<'_>, start: Option<(u64, u64)>) -> ! {
         ));
         level += 1;
     });
+    print_panicking(format_args!("  last trace records of each CPU:\n"));
+    crate::trace::for_last_records(|record| print_panicking(format_args!("  {record}\n")));
     print_panicking(format_args!("end of panic\n"));
     power::off(power::PANIC_STATUS)
 }

@@ -117,8 +117,8 @@ pub fn user_event(text: &[u8]) -> Result<usize, Errno> {
 /// Shows the last records of every CPU whose ring is free, for a panic.
 pub fn for_last_records(mut show: impl FnMut(&Record<'_>)) {
     for ring in &RINGS {
-        let Some(guard) = ring.try_lock() else { continue };
-        let Some(ring) = guard.as_ref() else { continue };
+        let Some(mut guard) = ring.try_lock() else { continue };
+        let Some(ring) = guard.as_mut() else { continue };
         ring.for_recent(|bytes| {
             if let Ok(record) = Record::decode(bytes) {
                 show(&record);

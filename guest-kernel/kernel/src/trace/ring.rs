@@ -165,15 +165,17 @@ impl Ring {
     }
 
     /// Copies the last records that are not overwritten yet, oldest first, one at a time.
-    pub fn for_recent(&self, mut show: impl FnMut(&[u8])) {
-        let mut record = Vec::with_capacity(RECORD_MAX);
-        for &position in &self.recent {
-            let alive = position < self.written && self.written - position <= self.bytes.len() as u64;
+    pub fn for_recent(&mut self, mut show: impl FnMut(&[u8])) {
+        let mut record = core::mem::take(&mut self.scratch);
+        for position in self.recent {
+            let alive =
+                position < self.written && self.written - position <= self.bytes.len() as u64;
             if let (true, Some(len)) = (alive, self.len_at(position)) {
                 record.clear();
                 self.copy_out(position, (position + len).min(self.written), &mut record);
                 show(&record);
             }
         }
+        self.scratch = record;
     }
 }
