@@ -241,16 +241,16 @@ impl GuestMemory {
         let mut table = save.cr3 & format.root_mask;
         let mut rights = flags::WRITABLE | flags::USER;
         let mut no_execute = false;
-        let mut path = [0u64; 5];
+        let mut path = [(0, 0); 5];
         for level in (0..format.levels).rev() {
             let slot = table + format.index(linear, level) * format.entry_bytes;
-            path[level] = slot;
             let mut bytes = [0; 8];
             let width = format.entry_bytes as usize;
             if self.read(m, slot, &mut bytes[..width]).is_err() {
                 return Err(fault(0, 0));
             }
             let entry = u64::from_le_bytes(bytes);
+            path[level] = (slot, entry);
             if entry & flags::PRESENT == 0 {
                 return Err(fault(0, 0));
             }
@@ -288,17 +288,12 @@ impl GuestMemory {
         Err(fault(0, 0))
     }
 
-    /// Sets the accessed bits on the path, and the dirty bit of its last entry.
-    fn mark(&self, m: &mut dyn Machine, path: &[u64], write: bool) {
-        for (depth, slot) in path.iter().enumerate() {
-            if !self.is_ram(*slot, 8) {
-                continue;
-            }
+    /// Sets the accessed bits on the path of entries, and the dirty bit of its last one.
+    fn mark(&self, m: &mut dyn Machine, path: &[(u64, u64)], write: bool) {
+        for (depth, (slot, entry)) in path.iter().enumerate() {
             let dirty = write && depth == 0 && !defects::planted(Defect::DirtyBitMissed);
             let bits = flags::ACCESSED | if dirty { flags::DIRTY } else { 0 };
-            let mut old = [0; 1];
-            m.read(*slot, &mut old);
-            if u64::from(old[0]) & bits != bits {
+            if entry & bits != bits && self.is_ram(*slot, 8) {
                 m.set_bits(*slot, bits as u8);
             }
         }

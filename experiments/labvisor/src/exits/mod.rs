@@ -21,7 +21,7 @@ use crate::guest_memory::{Access, GuestMemory};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::net_device::NetDevice;
-use crate::paging::PageTables;
+use crate::paging::{PAGE, PageTables};
 use crate::vcpu::{Exception, Vcpu};
 
 pub use io::INTERCEPTED_PORTS;
@@ -200,14 +200,17 @@ impl Vmm {
         let mut bytes = [0; 15];
         let address = vcpu.instruction_address();
         let access = Access::fetch(vcpu);
-        for length in 0..bytes.len() {
+        let this_page = (PAGE - address % PAGE).min(15) as usize;
+        let mut length = 0;
+        for end in [this_page, 15] {
             let at = address.wrapping_add(length as u64);
-            let byte = &mut bytes[length..=length];
-            if self.memory.read_linear(m, vcpu, at, byte, access).is_err() {
-                return (bytes, length);
+            let piece = &mut bytes[length..end];
+            if self.memory.read_linear(m, vcpu, at, piece, access).is_err() {
+                break;
             }
+            length = end;
         }
-        (bytes, 15)
+        (bytes, length)
     }
 
     /// The length of the current instruction, whose opcode has `opcode` bytes and no operands
