@@ -36,31 +36,14 @@ impl DmaBuffer {
     }
 
     /// Bytes.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.pages * PAGE_SIZE as usize
-    }
-
-    /// Never: a buffer has a page at least.
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-
-    /// The content.
-    pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the pages are ours, mapped, initialised (zeroed, then bytes a device wrote).
-        unsafe { core::slice::from_raw_parts(self.as_ptr(), self.len()) }
-    }
-
-    /// The content.
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and borrowed mutably.
-        unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), self.len()) }
     }
 
     /// The content as words that the other side may change at any time.
     pub fn as_words(&self) -> &[AtomicU64] {
-        // SAFETY: as `as_slice`; page-aligned, and atomics may be shared with another writer.
-        unsafe { core::slice::from_raw_parts(self.as_ptr().cast(), self.len() / 8) }
+        // SAFETY: the pages are ours, mapped and initialised; page-aligned, and atomics may be shared with another writer.
+        unsafe { core::slice::from_raw_parts(self.as_ptr().cast(), self.size() / 8) }
     }
 
     /// The content as the hypervisor's log sees it: a header word, and bytes behind it.
@@ -70,7 +53,7 @@ impl DmaBuffer {
             let bytes = self.as_ptr().add(4).cast();
             (
                 &*self.as_ptr().cast::<AtomicU32>(),
-                core::slice::from_raw_parts(bytes, self.len() - 4),
+                core::slice::from_raw_parts(bytes, self.size() - 4),
             )
         }
     }

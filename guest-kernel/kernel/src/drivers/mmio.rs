@@ -78,13 +78,8 @@ impl Mmio {
     }
 
     /// Bytes in the range.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.len
-    }
-
-    /// Whether the range is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     fn check<T>(&self, offset: usize) -> *mut T {
@@ -92,7 +87,7 @@ impl Mmio {
             .checked_add(size_of::<T>())
             .is_some_and(|end| end <= self.len);
         assert!(
-            fits && offset % size_of::<T>() == 0,
+            fits && offset.is_multiple_of(size_of::<T>()),
             "register {offset:#x} outside the device or unaligned"
         );
         self.base.wrapping_add(offset).cast()

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 pub fn open(major: i16, inode: InodeRef, flags: OpenFlags, ticket: Ticket) -> Result<File, Errno> {
     match major {
         CONSOLE_MAJOR => Ok(Arc::new(ConsoleFile {
-            inode: Some(inode),
+            inode,
             flags,
             _ticket: ticket,
         })),
@@ -20,17 +20,8 @@ pub fn open(major: i16, inode: InodeRef, flags: OpenFlags, ticket: Ticket) -> Re
     }
 }
 
-/// The console without a file system, for a kernel that has none.
-pub fn open_console() -> Result<File, Errno> {
-    Ok(Arc::new(ConsoleFile {
-        inode: None,
-        flags: OpenFlags::RDWR,
-        _ticket: Ticket::new()?,
-    }))
-}
-
 struct ConsoleFile {
-    inode: Option<InodeRef>,
+    inode: InodeRef,
     flags: OpenFlags,
     _ticket: Ticket,
 }
@@ -52,7 +43,7 @@ impl FileOps for ConsoleFile {
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
-        let ino = self.inode.as_ref().map_or(0, |inode| inode.inum().get());
+        let ino = self.inode.inum().get();
         Ok(Stat {
             dev: 1,
             ino,

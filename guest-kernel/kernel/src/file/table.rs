@@ -55,7 +55,7 @@ impl FileTable {
 
     /// Empties the table; drop the result outside its lock.
     pub fn take_all(&mut self) -> Self {
-        core::mem::replace(self, Self::new())
+        core::mem::take(self)
     }
 }
 
@@ -74,7 +74,7 @@ pub struct Ticket(());
 impl Ticket {
     /// One more open file, or ENFILE.
     pub fn new() -> Result<Self, Errno> {
-        OPEN.try_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+        OPEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
             (open < NFILE).then_some(open + 1)
         })
         .map(|_| Self(()))

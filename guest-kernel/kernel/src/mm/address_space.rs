@@ -496,10 +496,11 @@ impl AddressSpace {
     fn free_tables(table: Frame, level: u32, entries: core::ops::Range<usize>) {
         for index in entries {
             let entry = raw::entry(table, index);
-            if level > 0 && entry & Flags::PRESENT.bits() != 0 {
-                if let Some(next) = frames::from_entry(entry & ENTRY_ADDRESS) {
-                    Self::free_tables(next, level - 1, 0..512);
-                }
+            if level > 0
+                && entry & Flags::PRESENT.bits() != 0
+                && let Some(next) = frames::from_entry(entry & ENTRY_ADDRESS)
+            {
+                Self::free_tables(next, level - 1, 0..512);
             }
         }
         frames::free(table);
@@ -523,10 +524,10 @@ impl Drop for AddressSpace {
                     continue;
                 };
                 let entry = raw::entry(table, index(page, 0));
-                if entry & Flags::PRESENT.bits() != 0 {
-                    if let Some(frame) = frames::from_entry(entry & ENTRY_ADDRESS) {
-                        frames::free(frame);
-                    }
+                if entry & Flags::PRESENT.bits() != 0
+                    && let Some(frame) = frames::from_entry(entry & ENTRY_ADDRESS)
+                {
+                    frames::free(frame);
                 }
                 page += PAGE_SIZE;
             }

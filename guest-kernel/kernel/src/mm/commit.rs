@@ -12,7 +12,7 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 #[must_use]
 pub fn reserve(pages: usize) -> bool {
     COMMITTED
-        .try_update(Ordering::Relaxed, Ordering::Relaxed, |committed| {
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |committed| {
             committed
                 .checked_add(pages)
                 .filter(|&sum| sum <= LIMIT.load(Ordering::Relaxed))

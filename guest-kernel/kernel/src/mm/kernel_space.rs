@@ -205,11 +205,6 @@ pub fn map_read_only(phys: PhysAddr, len: usize) -> Option<u64> {
     map_new(phys.as_u64(), len as u64, READ_ONLY)
 }
 
-/// Maps a frame for execution by the kernel, read-only: code is written through the direct map.
-pub fn map_code(frame: Frame) -> Option<u64> {
-    map_new(frame.address().as_u64(), PAGE_SIZE, TEXT)
-}
-
 /// Maps frames one behind the other at a new address, each with its own flags.
 pub fn map_frames(pages: &[(Frame, Flags)]) -> Option<u64> {
     let mut next = NEXT_DEVICE.lock();

@@ -129,7 +129,7 @@ pub fn init(info: &BootInformation<'_>, address: u64) {
         if copy.range_count == MAX_RANGES {
             break; // memory beyond stays unused, which is safe
         }
-        let kind = match MemoryAreaType::from(area.typ()) {
+        let kind = match area.typ() {
             MemoryAreaType::Available => 1,
             MemoryAreaType::Reserved => 2,
             MemoryAreaType::AcpiAvailable => 3,

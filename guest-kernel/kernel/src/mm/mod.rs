@@ -10,7 +10,7 @@ pub mod raw;
 pub mod stacks;
 pub mod user;
 
-pub use ::x86_64::{PhysAddr, VirtAddr};
+pub use ::x86_64::PhysAddr;
 pub use frames::Frame;
 pub use kernel_space::map_mmio;
 pub use raw::phys_to_virt;

@@ -32,7 +32,7 @@ fn run() {
     let Some(mut vmm) = kernel_call::vmm() else { return };
     let Ok(Some(number)) = vmm.lookup(kernel_call::LABVISOR_CALL) else { return };
     // The two calls that take a buffer have the same arguments.
-    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.len() as u64).is_err() {
+    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.size() as u64).is_err() {
         return;
     }
     let words = buffer.as_words();

@@ -51,7 +51,7 @@ fn run() {
     let Ok(Some(number)) = vmm.lookup(c"log_set_buf") else { return };
     let (header, ring) = buffer.as_log();
     let mut reader = LogReader::new(header, ring);
-    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.len() as u64).is_err() {
+    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.size() as u64).is_err() {
         return;
     }
     let (mut line, mut lost) = (Vec::with_capacity(LINE_MAX), 0);

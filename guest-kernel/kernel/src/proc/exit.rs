@@ -35,6 +35,7 @@ pub(super) fn drop_resources(process: &Process) {
         crate::fs::WorkingDirectory::root(),
     );
     drop(directory);
+    crate::probe::process_ended(process.pid());
     // First taken out, so that being switched out and in does not load its tables again.
     let space = process.space.lock().take();
     {

@@ -3,6 +3,8 @@
 use super::table::{self, Process};
 use crate::arch::trap::{PAGE_FAULT, PF_FETCH, PF_WRITE, TrapFrame, exception_name};
 use crate::mm::address_space::{Access, FaultError};
+use crate::trace;
+use trace_record::{Class, Payload};
 
 /// Resolves a page fault, or kills the process and says why on the console.
 pub fn user_exception(frame: &mut TrapFrame, address: u64) {
@@ -14,6 +16,13 @@ pub fn user_exception(frame: &mut TrapFrame, address: u64) {
             format_args!("{}", exception_name(frame.vector)),
         );
         return;
+    }
+    if trace::enabled(Class::PageFault) {
+        trace::emit(&Payload::PageFault {
+            address,
+            rip: frame.rip,
+            error_code: frame.error_code,
+        });
     }
     let access = if frame.error_code & PF_WRITE != 0 {
         Access::Write

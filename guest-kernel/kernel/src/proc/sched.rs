@@ -10,8 +10,10 @@ use crate::arch::{apic, cpu, paging, switch};
 use crate::mm::kernel_space;
 use crate::sync::{SpinGuard, SpinLock, WaitQueue, WaitResult};
 use crate::time::{self, Instant};
+use crate::trace;
 use ::x86_64::instructions::interrupts;
 use core::sync::atomic::{AtomicU64, Ordering};
+use trace_record::{Class, Payload};
 
 /// What ends a sleep besides its queues and its deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,6 +126,13 @@ fn run_process(process: &'static Process) {
     state.since = time::read_tsc();
     let user = !state.kernel;
     cpu::set_current(Some(process.slot()), state.pid.0);
+    let previous = cpu.previous_pid.swap(state.pid.0, Ordering::Relaxed);
+    if trace::enabled(Class::Sched) && previous != state.pid.0 {
+        trace::emit(&Payload::Switch {
+            from: previous as u16,
+            to: state.pid.0 as u16,
+        });
+    }
     cpu::set_kernel_stack(process.stack().top());
     cpu.reschedule.store(false, Ordering::Relaxed);
     if user {
@@ -140,7 +149,8 @@ fn run_process(process: &'static Process) {
     // The process stopped; it passed its lock to us. Interrupts were on when we took it.
     cpu.irq_were_on.store(true, Ordering::Relaxed);
     let mut state = process.state.adopt();
-    if user {
+    // Looked at anew: the first thread turns into a program.
+    if !state.kernel {
         process.fpu.lock().save();
     }
     state.cpu_ticks += time::read_tsc().saturating_sub(state.since);

@@ -34,16 +34,6 @@ impl<T> SleepLock<T> {
         *held = true;
         SleepGuard { lock: self }
     }
-
-    /// Takes the lock if it is free.
-    pub fn try_lock(&self) -> Option<SleepGuard<'_, T>> {
-        let mut held = self.held.lock();
-        if *held {
-            return None;
-        }
-        *held = true;
-        Some(SleepGuard { lock: self })
-    }
 }
 
 /// Access to the value until dropped.

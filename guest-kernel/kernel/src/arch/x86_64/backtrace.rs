@@ -23,7 +23,7 @@ pub fn walk(start: Option<(u64, u64)>, mut visit: impl FnMut(u64)) {
         }
     };
     for _ in 0..MAX_FRAMES {
-        if rbp % 8 != 0 || rbp < 1 << 63 || !kernel_space::is_mapped(rbp, 16) {
+        if !rbp.is_multiple_of(8) || rbp < 1 << 63 || !kernel_space::is_mapped(rbp, 16) {
             return;
         }
         // SAFETY: 16 mapped, aligned bytes of the kernel's half (checked); whatever they hold is only shown.

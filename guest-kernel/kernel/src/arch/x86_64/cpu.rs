@@ -50,6 +50,8 @@ pub struct PerCpu {
     pub reschedule: AtomicBool,
     /// Waiting in `hlt` for work. Read by other CPUs.
     pub idle: AtomicBool,
+    /// Id of the process that ran before.
+    pub previous_pid: AtomicU32,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Called first for every exception while set: see `trap::set_recovery`.
@@ -76,6 +78,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         scheduler: Context::empty(),
         reschedule: AtomicBool::new(false),
         idle: AtomicBool::new(false),
+        previous_pid: AtomicU32::new(0),
         interrupts: AtomicU64::new(0),
         recovery: AtomicPtr::new(core::ptr::null_mut()),
         root: AtomicU64::new(0),
@@ -158,10 +161,6 @@ pub struct IrqGuard {
 
 impl IrqGuard {
     /// Turns interrupts off.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a guard is never a default value"
-    )]
     pub fn new() -> Self {
         let were_on = interrupts::are_enabled();
         interrupts::disable();

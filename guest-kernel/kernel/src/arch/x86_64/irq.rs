@@ -15,21 +15,23 @@ const LINES: usize = 16;
 /// Devices that may share a line.
 const SHARERS: usize = 4;
 
+/// So many interrupts in a row without an owner are a device gone mad.
+const STORM: u32 = 10_000;
+
 /// Runs with interrupts off; returns whether the interrupt was its device's.
 pub type Handler = fn() -> bool;
 
 #[derive(Clone, Copy)]
 struct Line {
     handlers: [Option<(&'static str, Handler)>; SHARERS],
-    count: u64,
-    unclaimed: u64,
+    /// Interrupts in a row that nobody claimed.
+    unclaimed: u32,
 }
 
 static TABLE: SpinLock<[Line; LINES]> = SpinLock::new(
     "irq",
     [Line {
         handlers: [None; SHARERS],
-        count: 0,
         unclaimed: 0,
     }; LINES],
 );
@@ -60,31 +62,24 @@ pub fn unmask(line: u8) {
     pic::set_masked(line, false);
 }
 
-/// How often a line interrupted, and how often no device said it was its own.
-pub fn counts(line: u8) -> (u64, u64) {
-    TABLE
-        .lock()
-        .get(usize::from(line))
-        .map_or((0, 0), |entry| (entry.count, entry.unclaimed))
-}
-
 /// Called by the trap code.
 pub(super) fn dispatch(line: u8) {
     if pic::is_spurious(line) {
         return;
     }
-    let handlers = {
-        let mut table = TABLE.lock();
-        let entry = &mut table[usize::from(line)];
-        entry.count += 1;
-        entry.handlers
-    };
+    let handlers = TABLE.lock()[usize::from(line)].handlers;
     let claimed = handlers
         .iter()
         .flatten()
         .fold(false, |claimed, (_, handler)| handler() | claimed);
-    if !claimed {
-        TABLE.lock()[usize::from(line)].unclaimed += 1;
+    let unclaimed = {
+        let entry = &mut TABLE.lock()[usize::from(line)];
+        entry.unclaimed = if claimed { 0 } else { entry.unclaimed + 1 };
+        entry.unclaimed
+    };
+    if unclaimed == STORM {
+        mask(line);
+        crate::println!("irq {line}: masked, {STORM} interrupts in a row that no device owns");
     }
     pic::end_of_interrupt(line);
 }

@@ -2,8 +2,7 @@
 #![expect(unsafe_code, reason = "CR3 and TLB")]
 
 use crate::arch::cpu;
-use ::x86_64::instructions::interrupts;
-use ::x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
+use ::x86_64::registers::control::{Cr3, Cr3Flags};
 use ::x86_64::structures::paging::PhysFrame;
 use ::x86_64::{PhysAddr, VirtAddr};
 use core::sync::atomic::Ordering;
@@ -34,9 +33,4 @@ fn reload(root: PhysAddr) {
 /// Drops one translation.
 pub(crate) fn flush_page(address: u64) {
     ::x86_64::instructions::tlb::flush(VirtAddr::new_truncate(address));
-}
-
-/// Root loaded at the moment.
-pub(crate) fn current_root() -> PhysAddr {
-    Cr3::read().0.start_address()
 }

@@ -15,7 +15,7 @@ const READ_IN_SERVICE: u8 = 0x0b;
 const CASCADE: u8 = 2;
 
 /// Mask bits, lines 0 to 15.
-static MASK: SpinLock<u16> = SpinLock::new("pic", 0xffff & !(1 << CASCADE));
+static MASK: SpinLock<u16> = SpinLock::new("pic", !(1 << CASCADE));
 
 /// Sets both up: vectors 20h to 2fh, everything masked but the cascade.
 pub fn init() {

@@ -53,9 +53,6 @@ impl PortRange {
 /// The second serial line, COM2: the guest's console.
 // SAFETY: a UART does no bus mastering.
 pub const COM2: PortRange = unsafe { PortRange::new(0x2f8, 8) };
-/// The first serial line, COM1: the hypervisor's.
-// SAFETY: a UART does no bus mastering.
-pub const COM1: PortRange = unsafe { PortRange::new(0x3f8, 8) };
 /// Master interrupt controller.
 // SAFETY: an 8259 does no bus mastering.
 pub const PIC_MASTER: PortRange = unsafe { PortRange::new(0x20, 2) };

@@ -25,7 +25,6 @@ pub const PAGE_FAULT: u64 = 14;
 /// The interrupted registers, in the order entry.s pushes them (last first).
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
-#[expect(missing_docs, reason = "registers bear their architectural names")]
 pub struct TrapFrame {
     pub r15: u64,
     pub r14: u64,

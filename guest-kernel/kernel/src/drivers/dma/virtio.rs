@@ -105,7 +105,7 @@ impl<const SIZE: usize> Ring<SIZE> {
 
     fn pointer(&self, buffer: &Buffer) -> *mut u8 {
         let offset = usize::from(buffer.0) * BUFFER_LEN;
-        assert!(offset + BUFFER_LEN <= self.memory.len(), "a buffer of this ring");
+        assert!(offset + BUFFER_LEN <= self.memory.size(), "a buffer of this ring");
         self.memory.as_ptr().wrapping_add(offset)
     }
 

@@ -226,7 +226,7 @@ impl PciTransport {
         let step = usize::from(self.common.read::<u16>(common::QUEUE_NOTIFY_OFF));
         let offset = step
             .checked_mul(self.notify_multiplier)
-            .filter(|offset| offset % 2 == 0 && offset + 2 <= self.notify.len())
+            .filter(|offset| offset % 2 == 0 && offset + 2 <= self.notify.size())
             .ok_or(ProbeError::BadDoorbell(queue))?;
         self.doorbells[usize::from(queue)].store(offset, Ordering::Relaxed);
         Ok(())
