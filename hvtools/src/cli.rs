@@ -13,9 +13,10 @@ use crate::interrupt::Interrupt;
 use crate::needs::Consent;
 use crate::run::command::{self, Request};
 use crate::run::plan::Choice;
+use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{debug, doctor, fsck, shell};
+use crate::{debug, doctor, fsck, run, shell};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -104,6 +105,9 @@ struct RunOptions {
     /// A parameter for every experiment that has one of this name; may be repeated.
     #[arg(long = "param", value_name = "NAME=VALUE")]
     parameters: Vec<String>,
+    /// Another catalogue than the workspace's.
+    #[arg(long, value_name = "FOLDER")]
+    catalogue: Option<PathBuf>,
     /// Seed of the experiments' random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -147,7 +151,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    match run(&cli) {
+    match dispatch(&cli) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             eprintln!("hv: {}", harness::escaped(&format!("{error:#}")));
@@ -156,7 +160,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<Outcome> {
+fn dispatch(cli: &Cli) -> Result<Outcome> {
     let workspace = Workspace::find()?;
     let consent = if cli.yes {
         Consent::Given
@@ -234,6 +238,14 @@ fn shell_command(
         config.settings = config.settings.with("start", command);
     }
     let interrupt = Interrupt::watch()?;
+    let runs = workspace.path("runs");
+    let catalogue = workspace.path("experiments/catalogue");
+    let server = service::start(workspace, &runs, &catalogue, options.machine.freshness())?;
+    let _note = Note::leave(workspace, &server, None)?;
+    config.settings = config
+        .settings
+        .with("server", &run::server_setting(&server))
+        .with("token", server.token());
     let mut machine = Machine::start(config)?;
     let outcome = match &options.command {
         Some(_) => shell::watch(
@@ -270,7 +282,11 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
         parameters: options.parameters.clone(),
         seed: options.seed,
     };
-    let catalogue = command::check(workspace, &choice)?;
+    let folder = options
+        .catalogue
+        .clone()
+        .unwrap_or_else(|| workspace.path("experiments/catalogue"));
+    let catalogue = command::check(&folder, &choice)?;
     let logs = PathBuf::new(); // each boot of the run has its own folder
     let machine = options.machine.config(workspace, consent, logs)?;
     let time_limit = options.time_limit.map(Duration::from_secs);

@@ -18,7 +18,12 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// When it does not compile or does not start.
-pub fn start(workspace: &Workspace, runs: &Path, freshness: Freshness) -> Result<Server> {
+pub fn start(
+    workspace: &Workspace,
+    runs: &Path,
+    catalogue: &Path,
+    freshness: Freshness,
+) -> Result<Server> {
     let program = workspace.path("target/debug/nfs-server");
     if freshness == Freshness::Build || !program.is_file() {
         build(workspace)?;
@@ -34,11 +39,7 @@ pub fn start(workspace: &Workspace, runs: &Path, freshness: Freshness) -> Result
     Server::start(ServerConfig {
         program,
         exports: vec![
-            folder(
-                export::CATALOGUE,
-                workspace.path("experiments/catalogue"),
-                "ro",
-            ),
+            folder(export::CATALOGUE, catalogue.to_owned(), "ro"),
             folder(export::BIN, workspace.image("bin"), "ro"),
             folder(export::RUNS, runs.to_owned(), "append"),
             folder(export::HOME, workspace.path("home"), "rw"),

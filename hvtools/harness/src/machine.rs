@@ -286,12 +286,14 @@ impl Machine {
         self.started.elapsed()
     }
 
-    /// What QEMU itself had to say.
+    /// What QEMU itself had to say, without its complaints about features that emulation lacks.
     #[must_use]
     pub fn messages(&self) -> String {
-        let text =
-            std::fs::read_to_string(self.scratch.path().join("qemu.err")).unwrap_or_default();
-        crate::text::escaped(text.trim())
+        let text = read_lossy(&self.scratch.path().join("qemu.err"));
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains("TCG doesn't support requested feature"));
+        crate::text::escaped(lines.collect::<Vec<_>>().join("\n").trim())
     }
 
     /// How it ended, if it did.

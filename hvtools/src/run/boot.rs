@@ -53,10 +53,21 @@ pub struct BootReport {
     pub left: Vec<PlanItem>,
     /// How it ended.
     pub end: End,
+    /// The status that the guest ended with, if it did.
+    pub status: Option<u8>,
     /// How often BitVisor stopped at "Loading MBR." and was started again.
     pub mbr_retries: u32,
     /// How often the server had to be started again.
     pub server_restarts: u32,
+}
+
+/// What a guest shall do.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// These, in this order; `hx` reads them from the plan.
+    Plan(Vec<PlanItem>),
+    /// Whatever the program reports: of `usertests` only the guest knows what there is.
+    Open,
 }
 
 /// Everything a boot shares with the rest of the run.
@@ -71,7 +82,10 @@ pub struct Surroundings<'a> {
     pub recorder: &'a mut Recorder,
 }
 
-/// Runs `plan` on a machine of its own.
+/// How long a test that no plan knows may take.
+const OPEN_TIME_LIMIT_S: u32 = 300;
+
+/// Does `task` on a machine of its own.
 ///
 /// # Errors
 /// When the machine cannot be set up. What an experiment does to it is no error but a finding.
@@ -79,19 +93,25 @@ pub fn run(
     config: &MachineConfig,
     machine: u32,
     folder: &Path,
-    plan: Vec<PlanItem>,
+    task: Task,
     around: &mut Surroundings<'_>,
 ) -> Result<BootReport> {
+    let open = matches!(task, Task::Open);
+    let plan = match task {
+        Task::Plan(plan) => plan,
+        Task::Open => Vec::new(),
+    };
     write_plan(folder, &plan)?;
     let mut mbr_retries = 0;
     loop {
-        let mut boot = Boot::start(config, machine, folder, plan.clone())?;
+        let mut boot = Boot::start(config, machine, folder, plan.clone(), open)?;
         let end = loop {
             if let Some(end) = boot.step(around)? {
                 break end;
             }
             std::thread::sleep(TICK);
         };
+        let ended = boot.machine.ended()?;
         boot.machine.kill();
         if end == Step::StuckLoadingMbr && mbr_retries + 1 < MBR_ATTEMPTS {
             mbr_retries += 1;
@@ -110,6 +130,10 @@ pub fn run(
             }
         };
         return Ok(BootReport {
+            status: match ended {
+                Some(Ended::Status(status)) => Some(status),
+                _ => None,
+            },
             left: boot.waiting.into(),
             end,
             mbr_retries,
@@ -132,6 +156,8 @@ struct Boot {
     verdicts: VerdictTail,
     pulse: Pulse,
     waiting: VecDeque<PlanItem>,
+    /// More may come than is waiting.
+    open: bool,
     running: Option<(PlanItem, Instant)>,
     /// Whether anything was found on this machine.
     found_any: bool,
@@ -146,6 +172,7 @@ impl Boot {
         number: u32,
         folder: &Path,
         plan: Vec<PlanItem>,
+        open: bool,
     ) -> Result<Boot> {
         let machine = Machine::start(config.clone())?;
         Ok(Boot {
@@ -160,6 +187,7 @@ impl Boot {
             verdicts: VerdictTail::new(folder.join(run::VERDICTS)),
             pulse: Pulse::of(folder),
             waiting: plan.into(),
+            open,
             running: None,
             found_any: false,
             finished: None,
@@ -262,7 +290,10 @@ impl Boot {
     fn take(&mut self, record: VerdictRecord, recorder: &mut Recorder) -> Result<()> {
         match record.progress {
             Progress::Started => {
-                let Some(item) = self.waiting.pop_front() else {
+                let planned = self.waiting.pop_front();
+                let Some(item) =
+                    planned.or_else(|| self.open.then(|| unplanned(&record.experiment)))
+                else {
                     return Ok(());
                 };
                 recorder.started(&item.id);
@@ -298,7 +329,7 @@ impl Boot {
                 self.found(finding, recorder)?;
             }
         }
-        if self.waiting.is_empty() && self.running.is_none() {
+        if !self.open && self.waiting.is_empty() && self.running.is_none() {
             self.finished = Some(Instant::now());
         }
         Ok(())
@@ -318,6 +349,9 @@ impl Boot {
             return Ok(Some(Step::End(End::Done)));
         }
         let reason = match ended {
+            Ended::Status(_) if self.open && self.running.is_none() => {
+                return Ok(Some(Step::End(End::Done)));
+            }
             Ended::Status(status) => {
                 let why = format!("the guest ended with status {status} and without a verdict");
                 self.lose_the_rest(&why, around.recorder)?;
@@ -456,6 +490,16 @@ impl Boot {
             );
         }
         text
+    }
+}
+
+fn unplanned(id: &str) -> PlanItem {
+    PlanItem {
+        id: id.to_owned(),
+        file: String::new(),
+        parameters: Default::default(),
+        seed: 0,
+        time_limit_s: OPEN_TIME_LIMIT_S,
     }
 }
 

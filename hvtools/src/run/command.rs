@@ -38,8 +38,8 @@ pub struct Request {
 ///
 /// # Errors
 /// As [`plan::choose`].
-pub fn check(workspace: &Workspace, choice: &Choice) -> Result<Catalogue> {
-    let catalogue = Catalogue::load(&workspace.path("experiments/catalogue"))?;
+pub fn check(folder: &Path, choice: &Choice) -> Result<Catalogue> {
+    let catalogue = Catalogue::load(folder)?;
     if plan::choose(&catalogue, choice)?.is_empty() {
         bail!("nothing to run: no experiment was chosen (`cargo hv experiments list` shows all)");
     }
@@ -63,7 +63,7 @@ pub fn run(
     )?;
     let interrupt = Interrupt::watch()?;
     let runs = workspace.path("runs");
-    let mut server = service::start(workspace, &runs, request.freshness)?;
+    let mut server = service::start(workspace, &runs, &catalogue.folder, request.freshness)?;
     let folder = RunFolder::create(&runs, SystemTime::now())?;
     let _note = Note::leave(workspace, &server, Some(folder.id()))?;
     let mut info = describe(&folder, &machine, request.choice.seed, plan.len());

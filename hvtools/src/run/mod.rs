@@ -19,13 +19,19 @@ use anyhow::Result;
 use harness::{MachineConfig, Server};
 use trace_record::run::{PlanItem, machine_dir};
 
-use self::boot::{End, Surroundings};
+use self::boot::{End, Surroundings, Task};
 use self::folder::RunFolder;
 use self::record::Recorder;
 use crate::interrupt::Interrupt;
 
 /// Where the guest reaches the host's loopback under QEMU's user network.
 const HOST_SEEN_FROM_GUEST: &str = "10.0.2.2";
+
+/// Where a guest finds this server.
+#[must_use]
+pub fn server_setting(server: &Server) -> String {
+    format!("{HOST_SEEN_FROM_GUEST}:{}", server.address().port())
+}
 
 /// An experiment and where it may run.
 #[derive(Clone, Debug)]
@@ -89,7 +95,7 @@ pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
         report.machines += 1;
         let second_network = batch.iter().any(|planned| planned.second_network);
         let items = batch.iter().map(|planned| planned.item.clone()).collect();
-        let boot = job.boot(number, second_network, items)?;
+        let boot = job.boot(number, second_network, Task::Plan(items))?;
         report.mbr_retries += boot.mbr_retries;
         report.server_restarts += boot.server_restarts;
         match boot.end {
@@ -125,22 +131,22 @@ pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
     Ok(report)
 }
 
+/// Runs the job's program once, whatever it reports: `usertests` in the guest.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_open(mut job: Job<'_>) -> Result<boot::BootReport> {
+    job.boot(0, false, Task::Open)
+}
+
 impl Job<'_> {
-    fn boot(
-        &mut self,
-        number: u32,
-        second_network: bool,
-        plan: Vec<PlanItem>,
-    ) -> Result<boot::BootReport> {
+    fn boot(&mut self, number: u32, second_network: bool, task: Task) -> Result<boot::BootReport> {
         let logs = self.folder.create_boot(number)?;
         let mut config = self.machine.clone();
         config.second_network |= second_network;
         config.settings = config
             .settings
-            .with(
-                "server",
-                &format!("{HOST_SEEN_FROM_GUEST}:{}", self.server.address().port()),
-            )
+            .with("server", &server_setting(self.server))
             .with("token", self.server.token())
             .with(
                 "run",
@@ -154,7 +160,7 @@ impl Job<'_> {
             deadline: self.deadline,
             recorder: self.recorder,
         };
-        boot::run(&config, number, &logs, plan, &mut around)
+        boot::run(&config, number, &logs, task, &mut around)
     }
 }
 

@@ -121,6 +121,15 @@ impl Recorder {
         }
     }
 
+    /// What was found so far, if no catalogue knows it.
+    #[must_use]
+    pub fn findings(&self) -> &[Raw] {
+        match &self.book {
+            Book::Results { .. } => &[],
+            Book::Findings(findings) => findings,
+        }
+    }
+
     /// The verdicts so far, expectations applied.
     pub fn verdicts(&self) -> Vec<Verdict> {
         match &self.book {
