@@ -108,7 +108,7 @@ fn much_memory() -> Check {
         wild::sbrk(PAGE as isize)?,
         before + big - PAGE,
     )?;
-    let on_a_border = (before + big) % PAGE == 0;
+    let on_a_border = (before + big).is_multiple_of(PAGE);
     ensure!(
         !on_a_border || grown.get(big - 1) == 0,
         "a returned page kept its content"
@@ -266,12 +266,8 @@ fn last_page_after_shrinking() -> Check {
 
 fn wrapping_growth() -> Check {
     let before = wild::sbrk(0)?;
-    for delta in [
-        0x8000_0004u32 as i32 as isize,
-        isize::MIN,
-        isize::MAX,
-        1 << 47,
-    ] {
+    // The kernel takes an int: the lower 32 bits count.
+    for delta in [0x8000_0004u32 as i32 as isize, i32::MIN as isize] {
         let result = wild::sbrk(delta);
         ensure!(result.is_err(), "sbrk({delta:#x}) succeeded");
         same("end after a refused sbrk", wild::sbrk(0)?, before)?;

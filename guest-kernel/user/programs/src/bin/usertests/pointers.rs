@@ -220,7 +220,8 @@ fn bad_pointers_to_all_calls() -> Check {
     let file = fs::File::open(".")?;
     let fd = file.fd() as usize;
     let one = 1;
-    let calls: &[(&str, usize, fn(usize, usize) -> [usize; 6])] = &[
+    type Arguments = fn(bad: usize, fd: usize) -> [usize; 6];
+    let calls: &[(&str, usize, Arguments)] = &[
         ("wait", nr::wait, |bad, _| [bad, 0, 0, 0, 0, 0]),
         ("fstat", nr::fstat, |bad, fd| [fd, bad, 0, 0, 0, 0]),
         ("chdir", nr::chdir, |bad, _| [bad, 0, 0, 0, 0, 0]),

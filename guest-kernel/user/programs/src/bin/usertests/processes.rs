@@ -5,6 +5,7 @@ use crate::ensure;
 use crate::wild;
 use core::time::Duration;
 use ulib::abi::OpenFlags;
+use ulib::abi::info::ProcessInfo;
 use ulib::io::AsFd;
 use ulib::prelude::*;
 use ulib::thread::sleep;
@@ -342,20 +343,27 @@ fn kill_wakes_sleepers() -> Check {
         same(&format!("sleeper {index}"), child.wait()?, KILLED)?;
     }
     // The third sleeper left a busy child to init.
-    let mut list = vec![ulib::abi::info::ProcessInfo::default(); 256];
+    let mut list = vec![ProcessInfo::default(); 256];
     let count = sys::ps(&mut list)?;
     let me = process::id() as u32;
     let name = list[..count]
         .iter()
         .find(|process| process.pid == me)
         .map(|process| process.name);
-    let busy = list[..count]
-        .iter()
-        .filter(|process| Some(process.name) == name && process.parent == 1 && process.state != 5);
+    let init = init(&list[..count]).map(|process| process.pid);
+    let busy = list[..count].iter().filter(|process| {
+        Some(process.name) == name && Some(process.parent) == init && process.state != 5
+    });
     for process in busy {
         let _ = sys::kill(process.pid as i32);
     }
     Ok(())
+}
+
+/// The process that takes orphans.
+pub fn init(list: &[ProcessInfo]) -> Option<&ProcessInfo> {
+    list.iter()
+        .find(|process| process.name.starts_with(b"init\0"))
 }
 
 fn bad_programs_are_refused() -> Check {
