@@ -1,6 +1,7 @@
 //! The guest's memory as an emulated instruction sees it.
 
 use super::Vmm;
+use crate::defects::{self, Quirk};
 use crate::emulate::{self, Bus};
 use crate::guest_memory::{Access, Fault};
 use crate::machine::Machine;
@@ -23,8 +24,14 @@ impl<'a> GuestBus<'a> {
             None => return,
             Some(Event::Reset) => "virtio-net: reset",
             Some(Event::MsixVectorRefused) => {
-                self.vmm.msix_vector_written = true;
+                if defects::quirk(Quirk::MsixVectorPanics) {
+                    self.vmm.panic = Some("queue_msix_vector without MSI-X");
+                }
                 "virtio-net: refused a write of queue_msix_vector"
+            }
+            Some(Event::QueueBroken) if defects::quirk(Quirk::BadQueuePanics) => {
+                self.vmm.panic = Some("a virtio queue reaches out of the guest's memory");
+                return;
             }
             Some(Event::QueueBroken) => "virtio-net: a queue is not in order, reset needed",
         };

@@ -55,6 +55,8 @@ fn filtered(vcpu: &Vcpu, m: &dyn Machine, leaf: u32, subleaf: u32) -> [u32; 4] {
         }
         0x8000_0001 if !defects::planted(Defect::SvmBitShown) => answer[2] &= !(SVM | SKINIT),
         0x8000_000a if !defects::planted(Defect::SvmLeafShown) => answer = [0; 4],
+        // Encrypted memory would need our help.
+        0x8000_001f => answer = [0; 4],
         _ => {}
     }
     answer

@@ -16,7 +16,7 @@ use core::fmt;
 use bus::GuestBus;
 pub use counters::Counters;
 
-use crate::defects::{self, Defect};
+use crate::defects::{self, Defect, Quirk};
 use crate::guest_memory::{Access, GuestMemory};
 use crate::log::Log;
 use crate::machine::Machine;
@@ -105,7 +105,8 @@ pub struct Vmm {
     shell: hypercall::Shell,
     tsc_adjust: u64,
     ring: Option<trace::Ring>,
-    msix_vector_written: bool,
+    /// A quirk wants labvisor to panic after this exit.
+    panic: Option<&'static str>,
 }
 
 impl Vmm {
@@ -120,7 +121,7 @@ impl Vmm {
             shell: hypercall::Shell::default(),
             tsc_adjust: 0,
             ring: None,
-            msix_vector_written: false,
+            panic: None,
             net: None,
         }
     }
@@ -161,6 +162,9 @@ impl Vmm {
             Exit::SvmInstruction => self.svm_instruction(vcpu, m),
             Exit::GeneralProtection => self.general_protection(vcpu, m)?,
             Exit::NestedFault => self.nested_fault(vcpu, m)?,
+            Exit::Shutdown if defects::quirk(Quirk::TripleFaultPanics) => {
+                return Err(Stop::Panic("the guest shut down"));
+            }
             Exit::Shutdown => return Err(Stop::TripleFault),
             Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
         }
@@ -168,7 +172,9 @@ impl Vmm {
         self.counters.add(exit, seen.ticks);
         self.record(m, seen);
         self.hide_time(vcpu, seen.ticks);
-        Ok(())
+        self.panic
+            .take()
+            .map_or(Ok(()), |text| Err(Stop::Panic(text)))
     }
 
     /// Sound: the guest sees all the time that passes.

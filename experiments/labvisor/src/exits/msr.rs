@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR of the registers that are not the guest's to have (APM vol. 2, 15.11).
 
 use super::Vmm;
-use crate::defects::{self, Defect};
+use crate::defects::{self, Defect, Quirk};
 use crate::machine::Machine;
 use crate::vcpu::{Exception, Vcpu, bits};
 
@@ -108,9 +108,12 @@ impl Vmm {
     }
 
     /// The local APIC may move, but not over labvisor's memory (APM vol. 2, 16.3.1).
-    fn write_apic_base(&self, m: &mut dyn Machine, value: u64) -> Result<(), Refused> {
+    fn write_apic_base(&mut self, m: &mut dyn Machine, value: u64) -> Result<(), Refused> {
         let base = value & 0x000f_ffff_ffff_f000;
         let over_us = self.memory.touches_hidden(base, 4096);
+        if over_us && defects::quirk(Quirk::ApicOverHiddenPanics) {
+            self.panic = Some("local APIC over hidden memory");
+        }
         if over_us && !defects::planted(Defect::ApicOverHidden) || value >> physical_bits(m) != 0 {
             return Err(Refused);
         }
@@ -141,7 +144,16 @@ fn write_efer(vcpu: &mut Vcpu, m: &dyn Machine, value: u64) -> Result<(), Refuse
         known |= bits::EFER_SVME;
     }
     let old = vcpu.vmcb.save.efer;
-    let reserved = value & !known != 0 && !defects::planted(Defect::EferReservedIgnored);
+    if defects::planted(Defect::SvmeReadsSet) {
+        // What the guest saw there it may write back.
+        known |= old & bits::EFER_SVME;
+    }
+    let reserved = value & !known != 0;
+    if reserved && defects::quirk(Quirk::EferReservedTaken) {
+        vcpu.vmcb.save.efer |= value;
+        return Ok(());
+    }
+    let reserved = reserved && !defects::planted(Defect::EferReservedIgnored);
     let paging = vcpu.vmcb.save.cr0 & bits::CR0_PG != 0;
     let lme_changes = (value ^ old) & bits::EFER_LME != 0;
     if reserved || paging && lme_changes && !defects::planted(Defect::LmeClearedSilently) {

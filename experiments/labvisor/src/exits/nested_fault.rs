@@ -26,7 +26,7 @@ impl Vmm {
         let address = vcpu.vmcb.control.exit_info_2;
         let hidden = self.memory.touches_hidden(address, 1);
         if hidden && info & info::WRITE != 0 && defects::quirk(Quirk::HiddenWritePanics) {
-            return Err(Stop::Panic("write to hidden memory"));
+            self.panic = Some("write to hidden memory");
         }
         // No exception can be delivered over such memory: the guest shuts down.
         if vcpu.interrupted_delivery() != 0 {
@@ -51,13 +51,9 @@ impl Vmm {
             Ok(()) => {}
             Err(Failure::Fault(fault)) => vcpu.inject(fault.exception()),
             Err(Failure::Unsupported) if defects::quirk(Quirk::OddInstructionPanics) => {
-                return Err(Stop::Panic("instruction not supported"));
+                self.panic = Some("an instruction on a device register is not supported");
             }
             Err(Failure::Unsupported) => vcpu.inject(Exception::InvalidOpcode),
-        }
-        if core::mem::take(&mut self.msix_vector_written) && defects::quirk(Quirk::MsixVectorPanics)
-        {
-            return Err(Stop::Panic("queue_msix_vector without MSI-X"));
         }
         Ok(())
     }

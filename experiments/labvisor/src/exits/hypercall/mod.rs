@@ -9,7 +9,7 @@ mod status;
 pub use dbgsh::Shell;
 
 use super::Vmm;
-use crate::defects::{self, Defect};
+use crate::defects::{self, Defect, Quirk};
 use crate::machine::Machine;
 use crate::vcpu::Vcpu;
 
@@ -51,6 +51,10 @@ impl Vmm {
         }
         let base = vcpu.registers.rbx;
         let size = vcpu.registers.rcx;
+        let hidden = base != 0 && size != 0 && self.memory.touches_hidden(base, size);
+        if hidden && defects::quirk(Quirk::LogInHiddenPanics) {
+            self.panic = Some("log buffer in hidden memory");
+        }
         if self.log.attach(&self.memory, base, size) {
             self.log
                 .line(m, format_args!("log goes to {base:#x}, {size:#x} bytes"));

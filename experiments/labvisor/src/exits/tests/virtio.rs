@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::guest::{Guest, HIDDEN};
+use crate::exits::Stop;
 
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;
@@ -246,21 +247,63 @@ fn the_device_is_found_by_pci() {
 }
 
 #[test]
-fn bitvisors_traps_are_there_on_demand() {
+fn odd_accesses_do_no_harm() {
     super::run("", |g| {
         g.set_register(0x1a, 2, 0);
         assert_eq!(g.register(0x1a) & 0xffff, 0xffff);
+        // MOVUPS is not carried out.
         assert_eq!(g.device(b"\x0f\x11\x07", 0x14), Ok(()));
         assert_eq!(g.injected(), Some((6, 0)));
+        g.exit(b"\x88\x07", 0x400, 7, HIDDEN).unwrap();
     });
-    super::run("quirk=msix-vector-panics", |g| {
-        g.vcpu.save().rax = 0;
-        assert!(g.device(b"\x66\x89\x07", 0x1a).is_err());
+}
+
+/// What ends in a panic with a quirk, and only with it.
+#[test]
+fn bitvisors_traps_are_there_on_demand() {
+    type Trap = fn(&mut Guest) -> Result<(), Stop>;
+    let traps: &[(&str, Trap)] = &[
+        ("msix-vector-panics", |g| g.device(b"\x66\x89\x07", 0x1a)),
+        ("odd-instruction-panics", |g| {
+            g.device(b"\x0f\x11\x07", 0x14)
+        }),
+        ("hidden-write-panics", |g| {
+            g.exit(b"\x88\x07", 0x400, 7, HIDDEN)
+        }),
+        ("bad-queue-panics", |g| {
+            ready(g);
+            send(g);
+            receive_into(g, HIDDEN, 2048, WRITE);
+            g.device(b"\x8b\x07", 0x200)
+        }),
+        ("log-in-hidden-panics", |g| {
+            g.vcpu.save().rax = 2;
+            g.vcpu.registers.rbx = HIDDEN;
+            g.vcpu.registers.rcx = 4096;
+            g.exit(b"\x0f\x01\xd9", 0x81, 0, 0)
+        }),
+        ("apic-over-hidden-panics", |g| {
+            g.vcpu.save().rax = HIDDEN | 0x900;
+            g.vcpu.registers.rcx = 0x1b;
+            g.exit(b"\x0f\x30", 0x7c, 1, 0)
+        }),
+        ("triple-fault-panics", |g| g.exit(b"\x90", 0x7f, 0, 0)),
+    ];
+    for (id, trap) in traps {
+        let clean = super::run("", trap);
+        assert!(!matches!(clean, Err(Stop::Panic(_))), "{id} without it");
+        let with = super::run(&std::format!("quirk={id}"), trap);
+        assert!(matches!(with, Err(Stop::Panic(_))), "{id}");
+    }
+    super::run("quirk=efer-reserved-taken", |g| {
+        assert!(g.wrmsr(0xc000_0080, 1 << 63));
+        assert_eq!(g.vcpu.vmcb.save.efer >> 63, 1);
     });
-    super::run("quirk=odd-instruction-panics", |g| {
-        assert!(g.device(b"\x0f\x11\x07", 0x14).is_err());
-    });
-    super::run("quirk=hidden-write-panics", |g| {
-        assert!(g.exit(b"\x88\x07", 0x400, 7, HIDDEN).is_err());
+    super::run("quirk=log-header-and", |g| {
+        g.vcpu.save().rax = 2;
+        g.vcpu.registers.rbx = RINGS;
+        g.vcpu.registers.rcx = 4096;
+        g.exit(b"\x0f\x01\xd9", 0x81, 0, 0).unwrap();
+        assert_eq!(g.get(RINGS) & 0xffff_ffff, 0);
     });
 }
