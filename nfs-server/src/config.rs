@@ -108,7 +108,7 @@ impl Default for Limits {
             connections: 2048,
             follows: 256,
             file_bytes: 64 << 30,
-            session_bytes: u64::MAX,
+            session_bytes: i64::MAX as u64,
             idle_ms: 600_000,
             stall_ms: 30_000,
             session_ms: 24 * 3_600_000,
@@ -273,4 +273,43 @@ pub fn add_key(path: &Path, comment: &str) -> anyhow::Result<KeyId> {
         .and_then(|()| file.sync_all())
         .with_context(cannot)?;
     Ok(key.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_shows_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nfs-server.toml");
+        let file = ConfigFile::read(&path).unwrap();
+        assert_eq!(file.limits, Limits::default());
+        assert_eq!(file.export.len(), 3);
+        assert_eq!(file.listen.unwrap().port(), protocol::DEFAULT_PORT);
+    }
+
+    #[test]
+    fn unknown_names_are_errors() {
+        for text in [
+            "exports = []",
+            "[limits]\nhandels = 3",
+            "[[export]]\nname='a'\npath='b'\nmode='rw'",
+        ] {
+            assert!(toml::from_str::<ConfigFile>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn exports_on_the_command_line() {
+        let export = |text: &str| text.parse::<ExportConfig>();
+        let parsed = export("runs=/srv/a:b:append").unwrap();
+        assert_eq!(
+            (parsed.name.as_str(), parsed.path.to_str(), parsed.access),
+            ("runs", Some("/srv/a:b"), AccessConfig::Append)
+        );
+        assert_eq!(export("x=/srv").unwrap().access, AccessConfig::Ro);
+        for bad in ["x", "=dir", "x=", "x=:rw"] {
+            assert!(export(bad).is_err(), "{bad}");
+        }
+    }
 }

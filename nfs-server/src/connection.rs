@@ -400,6 +400,10 @@ impl Connection<'_> {
         if !session.is_owned_by(self.number) {
             return Err(End::Told(because(Errno::ESTALE, Reason::TakenOver)));
         }
+        if session.was_told() {
+            // Its first frame shows that the answer to its hello arrived.
+            let _ = self.shared.journal.write(Record::Told(session.id));
+        }
         if header.is_push() {
             return self.one_way(session, header, payload).map_err(bad_message);
         }
@@ -585,11 +589,7 @@ impl Connection<'_> {
         if wanted != 0
             && let Some(session) = shared.sessions.find(wanted, hello.client, key)
         {
-            let resumed = match (session.is_remembered(), shared.rebooted) {
-                (false, _) => Resumed::Same,
-                (true, false) => Resumed::Restarted,
-                (true, true) => Resumed::Rebooted,
-            };
+            let resumed = session.resumed();
             return Ok((session, resumed));
         }
         let name = clean_name(hello.name);

@@ -124,6 +124,10 @@ pub enum Record {
     Reply(RequestId, Effect, Vec<u8>),
     /// An open handle of a session (only in a file that was written anew).
     Handle(u64, u32, HandleInfo),
+    /// The client of this session knows that the machine was started again.
+    Told(u64),
+    /// It does not know yet (only in a file that was written anew).
+    Untold(u64),
 }
 
 /// The last reply of a slot.
@@ -158,11 +162,15 @@ pub struct MirrorSession {
     pub handles: BTreeMap<u32, HandleInfo>,
     /// What was begun and has no reply, by slot.
     pub intents: BTreeMap<u16, Intent>,
+    /// The machine was started again, and the client was not told yet.
+    pub untold: bool,
 }
 
 /// All sessions as the records tell them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirror {
+    /// The boot of the machine that the last server ran on.
+    machine: Vec<u8>,
     /// By number.
     pub sessions: BTreeMap<u64, MirrorSession>,
 }
@@ -180,7 +188,19 @@ impl Mirror {
     /// Takes one record in.
     pub fn apply(&mut self, record: Record) {
         match record {
-            Record::Start(_) => {}
+            Record::Start(machine) => {
+                let rebooted = !self.machine.is_empty() && self.machine != machine;
+                self.machine = machine;
+                self.sessions
+                    .values_mut()
+                    .for_each(|session| session.untold |= rebooted);
+            }
+            Record::Told(id) | Record::Untold(id) => {
+                let untold = matches!(record, Record::Untold(_));
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.untold = untold;
+                }
+            }
             Record::Session {
                 id,
                 client,
@@ -200,6 +220,7 @@ impl Mirror {
                     last: BTreeMap::new(),
                     handles: BTreeMap::new(),
                     intents: BTreeMap::new(),
+                    untold: false,
                 };
                 self.sessions.insert(id, session);
             }
@@ -282,8 +303,8 @@ impl Mirror {
         }
     }
 
-    fn records(&self, machine: &[u8]) -> Vec<Record> {
-        let mut records = vec![Record::Start(machine.to_vec())];
+    fn records(&self) -> Vec<Record> {
+        let mut records = vec![Record::Start(self.machine.clone())];
         for (&id, s) in &self.sessions {
             records.push(Record::Session {
                 id,
@@ -309,6 +330,7 @@ impl Mirror {
                 Record::Reply(id, Effect::None, last.frame.clone())
             }));
             records.extend(s.intents.values().cloned().map(Record::Intent));
+            records.extend(s.untold.then_some(Record::Untold(id)));
         }
         records
     }
@@ -450,6 +472,14 @@ impl Record {
                     }
                 }
             }
+            Self::Told(session) => {
+                7u8.put(out);
+                session.put(out);
+            }
+            Self::Untold(session) => {
+                8u8.put(out);
+                session.put(out);
+            }
             Self::Handle(session, handle, info) => {
                 6u8.put(out);
                 session.put(out);
@@ -511,6 +541,8 @@ impl Record {
                 u32::get(r, "handle")?,
                 get_info(r)?,
             ),
+            7 => Self::Told(u64::get(r, "session")?),
+            8 => Self::Untold(u64::get(r, "session")?),
             other => return Err(DecodeError::Value("kind", other.into())),
         };
         Ok(record)
@@ -569,18 +601,8 @@ struct Open {
 pub struct Journal {
     open: Option<Mutex<Open>>,
     folder: HostPathBuf,
-    machine: Vec<u8>,
     // Held for as long as the server runs.
     _lock: Option<File>,
-}
-
-/// What was found in a state folder.
-#[derive(Debug, Default)]
-pub struct Remembered {
-    /// The sessions.
-    pub mirror: Mirror,
-    /// Whether the machine was started again since: what was not fsynced may be lost.
-    pub rebooted: bool,
 }
 
 impl Journal {
@@ -589,13 +611,12 @@ impl Journal {
         Self {
             open: None,
             folder: HostPathBuf::new(),
-            machine: Vec::new(),
             _lock: None,
         }
     }
 
     /// Opens a state folder, made if need be. `machine` identifies this boot of the machine.
-    pub fn open(folder: &HostPath, machine: &[u8]) -> anyhow::Result<(Self, Remembered)> {
+    pub fn open(folder: &HostPath, machine: &[u8]) -> anyhow::Result<(Self, Mirror)> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
         let private = |name: &str| {
@@ -629,28 +650,23 @@ impl Journal {
                 path.display()
             ),
         };
-        let mut remembered = Remembered::default();
-        for record in records {
-            if let Record::Start(before) = &record {
-                remembered.rebooted = before != machine;
-            }
-            remembered.mirror.apply(record);
-        }
-        let (file, bytes) = write_anew(folder, &remembered.mirror, machine)?;
+        let mut mirror = Mirror::default();
+        records.into_iter().for_each(|record| mirror.apply(record));
+        mirror.apply(Record::Start(machine.to_vec()));
+        let (file, bytes) = write_anew(folder, &mirror)?;
         let open = Open {
             file,
             bytes,
             rewrite_at: rewrite_at(bytes),
-            mirror: remembered.mirror.clone(),
+            mirror: mirror.clone(),
             line: Vec::new(),
         };
         let journal = Self {
             open: Some(Mutex::new(open)),
             folder: folder.to_owned(),
-            machine: machine.to_vec(),
             _lock: Some(guard),
         };
-        Ok((journal, remembered))
+        Ok((journal, mirror))
     }
 
     /// Whether there is anything to write to; saves the making of records.
@@ -671,7 +687,7 @@ impl Journal {
         open.bytes += open.line.len() as u64;
         open.mirror.apply(record);
         if open.bytes > open.rewrite_at {
-            match write_anew(&self.folder, &open.mirror, &self.machine) {
+            match write_anew(&self.folder, &open.mirror) {
                 Ok((file, bytes)) => (open.file, open.bytes) = (file, bytes),
                 Err(error) => tracing::warn!("journal grows on: {error:#}"),
             }
@@ -694,9 +710,9 @@ fn rewrite_at(bytes: u64) -> u64 {
     COMPACT_BYTES.max(bytes.saturating_mul(4))
 }
 
-fn write_anew(folder: &HostPath, mirror: &Mirror, machine: &[u8]) -> anyhow::Result<(File, u64)> {
+fn write_anew(folder: &HostPath, mirror: &Mirror) -> anyhow::Result<(File, u64)> {
     let mut bytes = MAGIC.to_vec();
-    for record in mirror.records(machine) {
+    for record in mirror.records() {
         record.put_line(&mut bytes);
     }
     let new = folder.join("journal.new");

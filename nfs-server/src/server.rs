@@ -31,8 +31,6 @@ pub struct Shared {
     pub limits: Limits,
     /// Random, of this process.
     pub boot_id: u64,
-    /// Whether the machine was started again since the state was written.
-    pub rebooted: bool,
     /// All sessions.
     pub sessions: Sessions,
     /// All open inodes.
@@ -137,7 +135,6 @@ impl Server {
             security: config.security,
             limits: config.limits,
             boot_id: u64::from_le_bytes(random()?),
-            rebooted: remembered.rebooted,
             sessions: Sessions::default(),
             inodes: Inodes::default(),
             journal,
@@ -148,7 +145,7 @@ impl Server {
             refused: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         };
-        for (id, remembered) in remembered.mirror.sessions {
+        for (id, remembered) in remembered.sessions {
             restore(&shared, id, remembered)?;
         }
         let listener = listen(config.listen).await?;
@@ -321,7 +318,9 @@ fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Resul
             .write(Record::Reply(intent.id, effect, frame));
         written.context("cannot write the journal")?;
     }
-    shared.sessions.restore(Arc::new(session.into_remembered()));
+    shared
+        .sessions
+        .restore(Arc::new(session.into_remembered(remembered.untold)));
     Ok(())
 }
 

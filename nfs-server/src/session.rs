@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use protocol::message::{ClientId, Handle, OpenFlags};
+use protocol::message::{ClientId, Handle, OpenFlags, Resumed};
 use protocol::noise::KeyId;
 use protocol::{Errno, Reason};
 use tokio::sync::Notify;
@@ -140,6 +140,8 @@ pub struct Session {
     pub max_frame: u32,
     /// Whether it comes from the journal of an earlier server.
     remembered: bool,
+    /// Whether its client does not know yet that the machine was started again.
+    untold: AtomicBool,
     /// Slots and handles. Locked for one request at a time.
     pub state: Mutex<State>,
     /// What was done so far. A leaf in the order of locks, as is `orphaned`.
@@ -173,6 +175,7 @@ impl Session {
             name,
             max_frame,
             remembered: false,
+            untold: AtomicBool::new(false),
             state: Mutex::new(state),
             counts: Mutex::default(),
             orphaned: Mutex::new(Some(Instant::now())),
@@ -181,17 +184,27 @@ impl Session {
         }
     }
 
-    /// Marks it as one from the journal.
-    pub fn into_remembered(self) -> Self {
+    /// Marks it as one from the journal of an earlier server, perhaps one before the machine was started again.
+    pub fn into_remembered(self, untold: bool) -> Self {
         Self {
             remembered: true,
+            untold: AtomicBool::new(untold),
             ..self
         }
     }
 
-    /// Whether it comes from the journal of an earlier server.
-    pub fn is_remembered(&self) -> bool {
-        self.remembered
+    /// What a client that comes back is told.
+    pub fn resumed(&self) -> Resumed {
+        match (self.remembered, self.untold.load(Ordering::Acquire)) {
+            (_, true) => Resumed::Rebooted,
+            (true, false) => Resumed::Restarted,
+            (false, false) => Resumed::Same,
+        }
+    }
+
+    /// The client has heard it. Whether that is news.
+    pub fn was_told(&self) -> bool {
+        self.untold.load(Ordering::Relaxed) && self.untold.swap(false, Ordering::AcqRel)
     }
 
     /// How many slots.

@@ -24,7 +24,8 @@ fn server() -> (Server, Key, Key) {
     }
     let text = std::fs::read_to_string(&file).unwrap();
     let keys: Vec<Key> = text.lines().map(|line| Key::parse(line).unwrap()).collect();
-    let mut server = Server::start_with(&[&format!("--key={}", file.display()), "--state={}/state"]);
+    let mut server =
+        Server::start_with(&[&format!("--key={}", file.display()), "--state={}/state"]);
     server.keep.push(folder);
     (server, keys[0].clone(), keys[1].clone())
 }

@@ -1,0 +1,8 @@
+//! See `bodies::client`.
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[expect(dead_code, reason = "each target runs one body")]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::client(data));

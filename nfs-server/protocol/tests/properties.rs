@@ -1,0 +1,88 @@
+//! Any bytes, any order: decoding and the client's state machine never panic and never believe what they
+//! should not. The bodies are those of the fuzz targets in `nfs-server/fuzz`.
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
+use proptest::prelude::*;
+use protocol::codec::{self, Field, Rest};
+use protocol::frame::{FrameReader, Header};
+use protocol::message::{Handle, Open, OpenFlags, Request, Write};
+use protocol::name::{self, PathBuf};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_bytes_decode_or_say_why(operation in 0u8..30, payload in prop::collection::vec(any::<u8>(), 0..300)) {
+        bodies::decode(&[&[operation][..], &payload].concat());
+    }
+
+    #[test]
+    fn what_was_written_is_read(dir in any::<u32>(), flags in 0u32..128, mode in any::<u16>(),
+                                names in prop::collection::vec("[a-zA-Z0-9 .é\u{1b}-]{1,20}", 0..32)) {
+        let mut path = PathBuf::new();
+        for name in names.iter().filter(|name| name::check(name.as_bytes()).is_ok()) {
+            path.push(name.as_bytes()).unwrap();
+        }
+        let open = Open { dir: Handle(dir), flags: OpenFlags(flags), mode, path: path.as_path() };
+        let mut bytes = Vec::new();
+        open.put(&mut bytes);
+        prop_assert_eq!(codec::decode::<Open<'_>>(&bytes), Ok(open));
+        // Its text form leads back to it, unless a byte had to be escaped.
+        let text = path.to_string();
+        if !text.contains('\\') {
+            prop_assert_eq!(PathBuf::parse(text.as_bytes()), Ok(path));
+        }
+    }
+
+    #[test]
+    fn frames_come_whole_out_of_any_pieces(lengths in prop::collection::vec(0usize..5000, 1..8), piece in 1usize..3000) {
+        let mut stream = Vec::new();
+        for (i, length) in lengths.iter().enumerate() {
+            let header = Header { sequence: i as u32, ..Header::default() };
+            protocol::frame::put(&mut stream, header, |out| out.resize(out.len() + length, i as u8));
+        }
+        let mut reader = FrameReader::new(5000);
+        let mut seen = Vec::new();
+        for piece in stream.chunks(piece) {
+            reader.push(piece);
+            while let Some((header, payload)) = reader.next_frame().unwrap() {
+                prop_assert!(payload.iter().all(|byte| *byte == header.sequence as u8));
+                seen.push(payload.len());
+            }
+        }
+        prop_assert_eq!(seen, lengths);
+        prop_assert!(!reader.is_within_frame());
+    }
+
+    #[test]
+    fn a_hostile_server_never_panics_a_client(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        bodies::client(&bytes);
+    }
+
+    #[test]
+    fn any_stream_is_frames_or_ends(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        bodies::frames(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_never_panic_a_channel(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+        bodies::channel(&bytes);
+    }
+
+    #[test]
+    fn the_name_rule(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let good = !bytes.is_empty() && bytes.len() <= 255 && bytes != b"." && bytes != b".."
+            && !bytes.contains(&b'/') && !bytes.contains(&0);
+        prop_assert_eq!(name::check(&bytes).is_ok(), good);
+    }
+
+    #[test]
+    fn a_write_keeps_its_data(handle in any::<u32>(), offset in any::<u64>(), data in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let write = Write { handle: Handle(handle), offset, data: Rest(&data) };
+        let mut bytes = Vec::new();
+        write.put(&mut bytes);
+        prop_assert_eq!(Request::decode(7, &bytes), Ok(Request::Write(write)));
+    }
+}

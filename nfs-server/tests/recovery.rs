@@ -1,0 +1,429 @@
+//! The moments that a random kill seldom meets: a server that died between the intent and the reply. The
+//! state folder is written as such a server would leave it.
+
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path as HostPath;
+
+use common::{Raw, Server, TOKEN};
+use nfs_server::export::Identity;
+use nfs_server::journal::{Effect, HandleInfo, Intent, Journal, Record, RequestId};
+use nfs_server::server::machine_boot_id;
+use protocol::codec::{self, Rest};
+use protocol::frame;
+use protocol::message::{
+    Append, Appended, Call, ClientId, Getattr, Handle, Mkdir, Open, OpenFlags, Opened, Removes,
+    Rename, Resumed, Stat, Unlink,
+};
+use protocol::name::PathBuf;
+use protocol::noise::KeyId;
+use protocol::{Errno, Refusal};
+
+const SESSION: u64 = 77;
+const CLIENT: [u8; 16] = [5; 16];
+
+fn path(text: &str) -> PathBuf {
+    PathBuf::parse(text.as_bytes()).unwrap()
+}
+
+fn identity(path: &HostPath) -> Identity {
+    let meta = std::fs::metadata(path).unwrap();
+    Identity {
+        device: meta.dev(),
+        inode: meta.ino(),
+    }
+}
+
+fn payload(call: &impl Call) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    call.put_payload(&mut bytes);
+    bytes
+}
+
+/// A killed server with a session: handle 1 is the root of `rw`, handle 2 the file `log` with "12345".
+fn killed() -> Server {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    server.kill();
+    std::fs::remove_dir_all(server.path("state")).unwrap();
+    std::fs::write(server.path("rw/log"), b"12345").unwrap();
+    server
+}
+
+/// Writes the journal and starts the server.
+fn restart(server: &mut Server, seen: Identity, call: &impl Call, machine: &[u8]) -> Raw {
+    {
+        let (journal, _) = Journal::open(&server.path("state"), machine).unwrap();
+        let write = |record| journal.write(record).unwrap();
+        write(Record::Session {
+            id: SESSION,
+            client: ClientId(CLIENT),
+            key: KeyId::default(),
+            slots: 8,
+            max_frame: 65536,
+            next_handle: 3,
+            name: b"t".to_vec(),
+        });
+        let root = HandleInfo {
+            export: "rw".into(),
+            path: PathBuf::new(),
+            identity: identity(&server.path("rw")),
+            file: None,
+        };
+        write(Record::Handle(SESSION, 1, root));
+        let log = HandleInfo {
+            export: "rw".into(),
+            path: path("log"),
+            identity: identity(&server.path("rw/log")),
+            file: Some(OpenFlags::READ | OpenFlags::WRITE),
+        };
+        write(Record::Handle(SESSION, 2, log));
+        write(Record::Intent(intent(seen, call)));
+    }
+    server.restart();
+    let mut raw = Raw::connect(server);
+    let reply = raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+    let expected = if machine == machine_boot_id().unwrap() {
+        Resumed::Restarted
+    } else {
+        Resumed::Rebooted
+    };
+    assert_eq!(reply.resumed, expected);
+    assert_eq!(raw.session, SESSION);
+    raw
+}
+
+fn intent<C: Call>(seen: Identity, call: &C) -> Intent {
+    let mut payload = payload(call);
+    let asked = (C::OPERATION.number(), payload.len() as u32);
+    if C::OPERATION == protocol::Operation::Append {
+        payload.truncate(12);
+    }
+    Intent {
+        id: RequestId {
+            session: SESSION,
+            slot: 0,
+            sequence: 9,
+            asked,
+        },
+        seen,
+        payload,
+    }
+}
+
+/// The client sends it again with the same numbers.
+fn again(raw: &mut Raw, call: &impl Call) -> Result<Vec<u8>, (Option<Errno>, Refusal)> {
+    raw.send(&frame::request(call, 0, 9, SESSION));
+    let (header, payload) = raw.receive().unwrap();
+    match header.error() {
+        None => Ok(payload),
+        errno => Err((errno, codec::decode(&payload).unwrap())),
+    }
+}
+
+const NOTHING: Identity = Identity {
+    device: 0,
+    inode: 0,
+};
+
+#[test]
+fn an_append_done_half_done_or_not_done() {
+    let append = Append {
+        handle: Handle(2),
+        expected: 5,
+        data: Rest(b"678"),
+    };
+    for found in ["12345", "1234567", "12345678"] {
+        let mut server = killed();
+        std::fs::write(server.path("rw/log"), found).unwrap();
+        let seen = identity(&server.path("rw/log"));
+        let mut raw = restart(&mut server, seen, &append, &machine_boot_id().unwrap());
+        let reply = again(&mut raw, &append).unwrap();
+        assert_eq!(
+            codec::decode::<Appended>(&reply),
+            Ok(Appended { size: 8 }),
+            "{found}"
+        );
+        assert_eq!(
+            std::fs::read(server.path("rw/log")).unwrap(),
+            b"12345678",
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_mkdir_done_or_not_done() {
+    let name = path("d");
+    let mkdir = Mkdir {
+        dir: Handle(1),
+        mode: 0o755,
+        path: name.as_path(),
+    };
+    for done in [false, true] {
+        let mut server = killed();
+        if done {
+            std::fs::create_dir(server.path("rw/d")).unwrap();
+        }
+        let mut raw = restart(&mut server, NOTHING, &mkdir, &machine_boot_id().unwrap());
+        let reply = again(&mut raw, &mkdir).unwrap();
+        assert_eq!(
+            codec::decode::<Stat>(&reply).unwrap().inode,
+            identity(&server.path("rw/d")).inode
+        );
+    }
+}
+
+#[test]
+fn a_creation_done_or_not_done() {
+    let name = path("new");
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+    let open = Open {
+        dir: Handle(1),
+        flags,
+        mode: 0o644,
+        path: name.as_path(),
+    };
+    for done in [false, true] {
+        let mut server = killed();
+        if done {
+            std::fs::write(server.path("rw/new"), b"").unwrap();
+        }
+        let mut raw = restart(&mut server, NOTHING, &open, &machine_boot_id().unwrap());
+        let reply = again(&mut raw, &open).unwrap();
+        let opened: Opened = codec::decode(&reply).unwrap();
+        assert!(opened.created && opened.handle == Handle(3));
+        // The handle works, also after one more kill.
+        server.kill();
+        server.restart();
+        let mut raw = Raw::connect(&server);
+        raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+        raw.sequence[0] = 9;
+        raw.call(&Append {
+            handle: Handle(3),
+            expected: 0,
+            data: Rest(b"x"),
+        })
+        .unwrap();
+        assert_eq!(std::fs::read(server.path("rw/new")).unwrap(), b"x");
+    }
+}
+
+#[test]
+fn an_unlink_done_or_not_done() {
+    let name = path("victim");
+    let unlink = Unlink {
+        dir: Handle(1),
+        removes: Removes::Either,
+        path: name.as_path(),
+    };
+    for done in [false, true] {
+        let mut server = killed();
+        std::fs::write(server.path("rw/victim"), b"").unwrap();
+        let seen = identity(&server.path("rw/victim"));
+        if done {
+            std::fs::remove_file(server.path("rw/victim")).unwrap();
+        }
+        let mut raw = restart(&mut server, seen, &unlink, &machine_boot_id().unwrap());
+        again(&mut raw, &unlink).unwrap();
+        assert!(!server.path("rw/victim").exists());
+    }
+}
+
+#[test]
+fn a_rename_done_or_not_done() {
+    let (from, to) = (path("log"), path("moved"));
+    let rename = Rename {
+        from_dir: Handle(1),
+        to_dir: Handle(1),
+        replace: true,
+        from: from.as_path(),
+        to: to.as_path(),
+    };
+    for done in [false, true] {
+        let mut server = killed();
+        let seen = identity(&server.path("rw/log"));
+        if done {
+            // What the journal says of handle 2 is written before the rename, as it was.
+            std::fs::hard_link(server.path("rw/log"), server.path("keep")).unwrap();
+        }
+        let mut raw = {
+            let machine = machine_boot_id().unwrap();
+            if done {
+                std::fs::rename(server.path("rw/log"), server.path("rw/moved")).unwrap();
+                std::fs::hard_link(server.path("keep"), server.path("rw/log")).unwrap();
+                let raw = restart_moved(&mut server, seen, &rename, &machine);
+                assert!(!server.path("rw/log").exists());
+                raw
+            } else {
+                restart(&mut server, seen, &rename, &machine)
+            }
+        };
+        again(&mut raw, &rename).unwrap();
+        assert!(!server.path("rw/log").exists());
+        assert_eq!(std::fs::read(server.path("rw/moved")).unwrap(), b"12345");
+    }
+}
+
+/// As [`restart`], with the old name gone when the server starts.
+fn restart_moved(server: &mut Server, seen: Identity, call: &impl Call, machine: &[u8]) -> Raw {
+    let (journal, _) = Journal::open(&server.path("state"), machine).unwrap();
+    let write = |record| journal.write(record).unwrap();
+    write(Record::Session {
+        id: SESSION,
+        client: ClientId(CLIENT),
+        key: KeyId::default(),
+        slots: 8,
+        max_frame: 65536,
+        next_handle: 3,
+        name: b"t".to_vec(),
+    });
+    let root = HandleInfo {
+        export: "rw".into(),
+        path: PathBuf::new(),
+        identity: identity(&server.path("rw")),
+        file: None,
+    };
+    write(Record::Handle(SESSION, 1, root));
+    write(Record::Intent(intent(seen, call)));
+    drop(journal);
+    std::fs::remove_file(server.path("rw/log")).unwrap();
+    server.restart();
+    let mut raw = Raw::connect(server);
+    raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+    raw
+}
+
+#[test]
+fn a_handle_whose_file_was_replaced_is_stale_and_no_other_file() {
+    let mut server = killed();
+    let call = Getattr { handle: Handle(2) };
+    let machine = machine_boot_id().unwrap();
+    // Written while the old file was there; then another takes its name.
+    let mut raw = restart(
+        &mut server,
+        NOTHING,
+        &Append {
+            handle: Handle(2),
+            expected: 9,
+            data: Rest(b""),
+        },
+        &machine,
+    );
+    raw.sequence[0] = 9;
+    raw.call(&call).unwrap();
+    server.kill();
+    std::fs::rename(server.path("rw/log"), server.path("rw/old")).unwrap();
+    std::fs::write(server.path("rw/log"), b"another").unwrap();
+    server.restart();
+    let mut raw = Raw::connect(&server);
+    raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+    raw.sequence[0] = 20;
+    assert_eq!(raw.call(&call).unwrap_err().0, Errno::ESTALE.status());
+}
+
+#[test]
+fn handles_below_a_renamed_directory_are_found_again() {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
+    files.mkdir("rw/a").unwrap();
+    files.mkdir("rw/b").unwrap();
+    let file = files
+        .open("rw/a/f", OpenFlags::WRITE | OpenFlags::CREATE, 0o644)
+        .unwrap()
+        .handle;
+    let mut other = server.files();
+    other.rename("rw/a", "rw/b/c").unwrap();
+    server.kill();
+    server.restart();
+    assert_eq!(files.append(file, 0, b"found").unwrap(), 5);
+    assert_eq!(std::fs::read(server.path("rw/b/c/f")).unwrap(), b"found");
+}
+
+#[test]
+fn another_boot_of_the_machine_is_told() {
+    let mut server = killed();
+    let ping = Append {
+        handle: Handle(2),
+        expected: 5,
+        data: Rest(b"6"),
+    };
+    let seen = identity(&server.path("rw/log"));
+    let raw = restart(&mut server, seen, &ping, b"some other boot");
+    drop(raw);
+    // Not told until a frame shows that the client heard it, whatever happens to the server.
+    server.kill();
+    server.restart();
+    let mut raw = Raw::connect(&server);
+    assert_eq!(
+        raw.hello(CLIENT, TOKEN, SESSION).unwrap().resumed,
+        Resumed::Rebooted
+    );
+    again(&mut raw, &ping).unwrap();
+    server.kill();
+    server.restart();
+    let mut raw = Raw::connect(&server);
+    assert_eq!(
+        raw.hello(CLIENT, TOKEN, SESSION).unwrap().resumed,
+        Resumed::Restarted
+    );
+}
+
+#[test]
+fn a_torn_journal_is_read_up_to_the_tear() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = |id| Record::Session {
+        id,
+        client: ClientId([id as u8; 16]),
+        key: KeyId::default(),
+        slots: 1,
+        max_frame: 4096,
+        next_handle: 1,
+        name: Vec::new(),
+    };
+    let whole = {
+        let (journal, _) = Journal::open(folder.path(), b"m").unwrap();
+        journal.write(session(1)).unwrap();
+        let before = std::fs::metadata(folder.path().join("journal"))
+            .unwrap()
+            .len();
+        journal.write(session(2)).unwrap();
+        let id = RequestId {
+            session: 2,
+            slot: 0,
+            sequence: 1,
+            asked: (7, 12),
+        };
+        journal
+            .write(Record::Reply(id, Effect::Closed(1), vec![1; 24]))
+            .unwrap();
+        before
+    };
+    let bytes = std::fs::read(folder.path().join("journal")).unwrap();
+    for cut in 0..bytes.len() {
+        std::fs::write(folder.path().join("journal"), &bytes[..cut]).unwrap();
+        let (journal, remembered) = Journal::open(folder.path(), b"m").unwrap();
+        drop(journal);
+        let sessions = remembered.sessions.len() as u64;
+        assert!(sessions >= u64::from(cut as u64 >= whole), "cut at {cut}");
+    }
+    for flip in 8..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[flip] ^= 0x10;
+        std::fs::write(folder.path().join("journal"), &changed).unwrap();
+        let (_, remembered) = Journal::open(folder.path(), b"m").unwrap();
+        assert!(remembered.sessions.len() <= 2);
+        assert_ne!(
+            std::fs::read(folder.path().join("journal")).unwrap(),
+            changed
+        );
+    }
+}
+
+#[test]
+fn one_state_folder_one_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_journal, _) = Journal::open(folder.path(), b"m").unwrap();
+    let error = Journal::open(folder.path(), b"m").unwrap_err();
+    assert!(error.to_string().contains("another server"));
+}
