@@ -6,6 +6,9 @@ use crate::mm::address_space::{Access, FaultError};
 use crate::trace;
 use trace_record::{Class, Payload};
 
+/// Page fault error code: an access with the user's rights.
+const PF_USER: u64 = 1 << 2;
+
 /// Resolves a page fault, or kills the process and says why on the console.
 pub fn user_exception(frame: &mut TrapFrame, address: u64) {
     let process = table::current();
@@ -31,6 +34,16 @@ pub fn user_exception(frame: &mut TrapFrame, address: u64) {
     } else {
         Access::Read
     };
+    // The CPU itself, not the program, went for a descriptor table. (QEMU's emulation also reads the
+    // stack of a far return so, which SMAP then refuses for ever.)
+    if frame.error_code & PF_USER == 0 {
+        kill(
+            process,
+            frame,
+            format_args!("system access to {address:#x}"),
+        );
+        return;
+    }
     let result = match process.space.lock().as_mut() {
         Some(space) => space.fault(address, access),
         None => Err(FaultError::Unmapped),

@@ -9,6 +9,7 @@ use crate::fs::WorkingDirectory;
 use crate::mm::address_space::AddressSpace;
 use crate::mm::stacks::KernelStack;
 use crate::sync::{SpinLock, WaitQueue};
+use abi::Errno;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -240,22 +241,26 @@ pub(super) fn release(process: &Process) {
     process.state.lock().run = RunState::Unused;
 }
 
-/// Marks a process to exit, and wakes it if it sleeps interruptibly. False if there is no such process.
-pub fn kill(pid: Pid) -> bool {
+/// Marks a process to exit, and wakes it if it sleeps interruptibly.
+///
+/// # Errors
+/// ESRCH if there is no such process; EPERM for init, without which the system ends, and for kernel
+/// threads.
+pub fn kill(pid: Pid) -> Result<(), Errno> {
     for process in &TABLE {
         let mut state = process.state.lock();
         if state.pid != pid || matches!(state.run, RunState::Unused | RunState::Zombie) {
             continue;
         }
-        if state.kernel {
-            return false;
+        if state.kernel || pid == INIT_PID {
+            return Err(Errno::EPERM);
         }
         state.killed = true;
         if state.run == RunState::Sleeping && state.interruptible {
             state.wake = Wake::Killed;
             super::sched::make_runnable(process, &mut state);
         }
-        return true;
+        return Ok(());
     }
-    false
+    Err(Errno::ESRCH)
 }

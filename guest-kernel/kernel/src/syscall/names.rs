@@ -4,11 +4,26 @@ use super::{Call, CallResult};
 use crate::fs;
 use crate::mm::user;
 use crate::proc::current;
-use abi::OpenFlags;
+use abi::{Errno, OpenFlags};
+
+/// Every bit that `open` understands.
+const KNOWN_FLAGS: OpenFlags = OpenFlags(
+    OpenFlags::WRONLY.0
+        | OpenFlags::RDWR.0
+        | OpenFlags::CREATE.0
+        | OpenFlags::TRUNC.0
+        | OpenFlags::APPEND.0
+        | OpenFlags::EXCLUSIVE.0
+        | OpenFlags::NONBLOCK.0,
+);
 
 pub(super) fn open(call: &mut Call<'_>) -> CallResult {
     let path = user::path(call.argument(0))?;
-    let file = fs::open(&path, OpenFlags(call.int(1) as u32))?;
+    let flags = OpenFlags(call.int(1) as u32);
+    if !KNOWN_FLAGS.contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let file = fs::open(&path, flags)?;
     // The table's guard must be gone before a file that found no place is dropped.
     let installed = current().files.lock().install(file);
     installed

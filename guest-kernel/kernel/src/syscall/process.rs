@@ -33,11 +33,7 @@ pub(super) fn wait(call: &mut Call<'_>) -> CallResult {
 
 pub(super) fn kill(call: &mut Call<'_>) -> CallResult {
     let pid = u32::try_from(call.int(0)).map_err(|_| Errno::ESRCH)?;
-    if table::kill(Pid(pid)) {
-        Ok(0)
-    } else {
-        Err(Errno::ESRCH)
-    }
+    table::kill(Pid(pid)).map(|()| 0)
 }
 
 pub(super) fn getpid(_call: &mut Call<'_>) -> CallResult {

@@ -18,6 +18,11 @@ const MAX_PAGES: usize = 16 * 1024;
 /// Pages that the heap gets at least: 8 MiB.
 const MIN_PAGES: usize = 2 * 1024;
 
+/// Bytes that only small allocations may use up.
+const RESERVE: u64 = 1 << 20;
+/// Largest small allocation.
+const SMALL: usize = 8 * 1024;
+
 struct KernelHeap {
     talc: SpinLock<Heap>,
     used: AtomicU64,
@@ -60,6 +65,11 @@ pub fn heap_size() -> u64 {
 // SAFETY: talc keeps the contract of `GlobalAlloc`; the lock makes each call exclusive.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // What is left goes to small allocations, which cannot fail: most large ones can.
+        let used = self.used.load(Ordering::Relaxed) + layout.size() as u64;
+        if layout.size() > SMALL && used + RESERVE > self.size.load(Ordering::Relaxed) {
+            return core::ptr::null_mut();
+        }
         // SAFETY: the caller promises a layout of non-zero size.
         match unsafe { self.talc.lock().0.allocate(layout) } {
             Some(pointer) => {
