@@ -27,6 +27,7 @@ mod alloc;
 pub mod env;
 pub mod error;
 pub mod fs;
+pub mod hypercall;
 pub mod io;
 pub mod net;
 pub mod process;

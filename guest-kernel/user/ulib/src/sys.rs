@@ -9,6 +9,7 @@
 
 use abi::info::{MemoryInfo, ProcessInfo, TimeSpec, TraceStats};
 use abi::net::{FdSet, TimeVal};
+use abi::probe::{self, ExecRequest, ExecResponse, MachineInfo};
 use abi::syscall::number as nr;
 use abi::{DirEntry, Errno, OpenFlags, Stat};
 use alloc_crate::ffi::CString;
@@ -445,6 +446,47 @@ pub fn probe(operation: i32, request: &[u8], response: &mut [u8]) -> SysResult<u
         response.as_mut_ptr(),
         response.len()
     )
+}
+
+/// Runs probed code once (`abi::probe::EXEC` with a count of 1).
+pub fn probe_once(request: &ExecRequest) -> SysResult<ExecResponse> {
+    #[derive(Default)]
+    #[repr(C)]
+    struct Answer {
+        response: ExecResponse,
+        ticks: [u64; 1],
+    }
+    if request.count != 1 {
+        return Err(Errno::EINVAL);
+    }
+    let mut answer = Answer::default();
+    call!(
+        nr::probe,
+        probe::EXEC,
+        request as *const ExecRequest,
+        size_of::<ExecRequest>(),
+        &mut answer as *mut Answer,
+        size_of::<Answer>()
+    )?;
+    Ok(answer.response)
+}
+
+/// What machine this is (`abi::probe::MACHINE_INFO`).
+pub fn machine_info() -> SysResult<MachineInfo> {
+    let mut info = MachineInfo {
+        hypercall: 0,
+        cpus: 0,
+        tsc_hz: 0,
+        vendor: [0; 16],
+        brand: [0; 48],
+        test_device: 0,
+        test_device_address: 0,
+        reserved: [0; 5],
+    };
+    let pointer = &mut info as *mut MachineInfo;
+    let (operation, len) = (probe::MACHINE_INFO, size_of::<MachineInfo>());
+    call!(nr::probe, operation, 0, 0, pointer, len)?;
+    Ok(info)
 }
 
 /// Mask of the trace classes that are on.

@@ -1,6 +1,6 @@
 //! Runs one test in a process of its own, and counts what the system has before and after.
 
-use crate::check::{Needs, Test};
+use crate::check::{Needs, Test, quick};
 use core::time::Duration;
 use trace_record::verdict::Verdict;
 use ulib::abi::info::MemoryInfo;
@@ -21,12 +21,18 @@ const LIMIT_SLOW: Duration = Duration::from_secs(900);
 /// apart, the count is read again.
 const SETTLE_ROUNDS: u32 = 20;
 
-/// Makes the scratch directory, and removes what an earlier run left there.
+/// Makes the scratch directory, and removes what an earlier run left there. Goes the way of a test
+/// twice, so that this process's own pages are there before pages are counted.
 pub fn prepare() -> Result<()> {
     match sys::mkdir(SCRATCH) {
-        Err(Errno::EEXIST) => left_behind().map(drop),
-        result => Ok(result?),
+        Err(Errno::EEXIST) => drop(left_behind()?),
+        result => result?,
     }
+    run(&quick("passes", || Ok(())))?;
+    run(&quick("fails", || {
+        Err(Error::from("a reason ".repeat(100)))
+    }))
+    .map(drop)
 }
 
 /// Removes the scratch directory.
