@@ -14,17 +14,17 @@ pub mod tap;
 pub use info::{Answer, netinfo};
 pub use socket::{resolve, socket};
 
-use crate::arch::irq;
-use crate::drivers::dma::virtio::Interrupts;
+use crate::arch::{irq, msi};
+use crate::drivers::dma::virtio;
 use crate::drivers::pci::{self, Function};
-use crate::drivers::virtio_net::{self, Card, Pump, Receiver, Sender};
+use crate::drivers::virtio_net::{self, Card, ProbeError, Pump, Receiver, Sender};
 use crate::sync::{SleepGuard, SleepLock};
 use crate::time::{self, Instant};
 use crate::{println, proc, settings};
 use alloc::format;
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 use event::{Event, SharedEvent};
 use kcore::net::interrupt::{Deferred, Step};
@@ -51,6 +51,7 @@ static DEFERRED: Deferred = Deferred::new();
 /// The card's interrupt line, or `NO_LINE`.
 static LINE: AtomicU8 = AtomicU8::new(NO_LINE);
 const NO_LINE: u8 = 255;
+static HAS_CARD: AtomicBool = AtomicBool::new(false);
 
 /// The stack and what it stands on.
 pub struct Net {
@@ -123,11 +124,17 @@ pub fn init() {
         }
         None => (None, RxHalf::None(NoCard), TxHalf::None(NoCard), [2, 0, 0, 0, 0, 1]),
     };
+    HAS_CARD.store(card.is_some(), Ordering::Relaxed);
     let address = if card.is_some() { settings::get().ip } else { Address::Dhcp };
     let seed = time::read_tsc() ^ time::wall_ns().rotate_left(32);
     let stack = Stack::new(Port::new(rx, tx, FrameTap, mac), address, seed, moment());
     NET.call_once(|| SleepLock::new("net", Net { stack, card, armed: Moment(0), unannounced: 0 }));
     proc::spawn_kernel_thread("net", run);
+}
+
+/// Whether there is a card; without one only this machine can be reached.
+pub fn has_card() -> bool {
+    HAS_CARD.load(Ordering::Relaxed)
 }
 
 /// The stack, for a system call or a kernel thread. Panics before `init`.
@@ -146,18 +153,9 @@ fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
         println!("net: no virtio network card{}", if wanted.is_some() { " at the address in nic=" } else { "" });
         return None;
     };
-    let started = Card::probe(function).and_then(|(card, _msix)| {
-        let (rx, tx) = card.start()?;
-        Ok((card, rx, tx))
-    });
-    match started {
-        Ok((card, rx, tx)) => {
-            println!("net: {} {} irq {}", function.bdf, Mac(card.registers().mac()), function.interrupt_line);
-            LINE.store(function.interrupt_line, Ordering::Relaxed);
-            if !irq::register(function.interrupt_line, "net", on_interrupt) {
-                println!("net: no interrupt line; the card is polled");
-                LINE.store(NO_LINE, Ordering::Relaxed);
-            }
+    match start_card(function) {
+        Ok((card, rx, tx, interrupts)) => {
+            println!("net: {} {} {interrupts}", function.bdf, Mac(card.registers().mac()));
             Some((card, rx, tx))
         }
         Err(error) => {
@@ -165,6 +163,48 @@ fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
             None
         }
     }
+}
+
+/// How the card says that it has something.
+enum Interrupts {
+    /// MSI-X.
+    Message(u32),
+    /// Level-triggered, shared.
+    Line(u8),
+    /// It does not; the thread looks.
+    None,
+}
+
+impl fmt::Display for Interrupts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(vector) => write!(f, "msi-x vector {vector:#x}"),
+            Self::Line(line) => write!(f, "irq {line}"),
+            Self::None => f.write_str("polled"),
+        }
+    }
+}
+
+fn start_card(function: &Function) -> Result<(Arc<Card>, Receiver, Sender, Interrupts), ProbeError> {
+    let card = Card::probe(function)?;
+    if card.has_messages()
+        && let Some(message) = msi::register(on_message)
+        && card.use_message(message)
+    {
+        match card.start() {
+            Ok((rx, tx)) => return Ok((card, rx, tx, Interrupts::Message(message.data))),
+            Err(error) => println!("net: {}: {error}; using its interrupt line", function.bdf),
+        }
+    }
+    card.use_line();
+    let (rx, tx) = card.start()?;
+    let line = function.interrupt_line;
+    LINE.store(line, Ordering::Relaxed);
+    if irq::register(line, "net", on_interrupt) {
+        return Ok((card, rx, tx, Interrupts::Line(line)));
+    }
+    LINE.store(NO_LINE, Ordering::Relaxed);
+    Ok((card, rx, tx, Interrupts::None))
 }
 
 /// Only masks and wakes: reading the ISR register here hangs guests of BitVisor.
@@ -176,6 +216,14 @@ fn on_interrupt() -> bool {
         WORK.signal();
     }
     true
+}
+
+/// A message needs no masking.
+fn on_message(vector: u8) {
+    tap::interrupted(vector);
+    if DEFERRED.on_interrupt() {
+        WORK.signal();
+    }
 }
 
 /// The thread.
@@ -207,17 +255,18 @@ impl Net {
         let step = DEFERRED.next_step();
         let now = moment();
         if let RxHalf::Card(rx) = &mut self.stack.port_mut().rx {
-            rx.set_interrupts(Interrupts::Unwanted);
+            rx.set_interrupts(virtio::Interrupts::Unwanted);
             // Also without an interrupt: the watch period ended, or a timer did.
             rx.set_pump(Pump::Open);
         }
         let mut polled = self.poll(now);
         if let RxHalf::Card(rx) = &mut self.stack.port_mut().rx {
-            polled.more |= rx.set_interrupts(Interrupts::Wanted);
+            polled.more |= rx.set_interrupts(virtio::Interrupts::Wanted);
             rx.set_pump(Pump::Closed);
         }
-        if step == Step::ServeAndUnmask {
-            irq::unmask(LINE.load(Ordering::Relaxed));
+        let line = LINE.load(Ordering::Relaxed);
+        if step == Step::ServeAndUnmask && line != NO_LINE {
+            irq::unmask(line);
         }
         if let TxHalf::Card(tx) = &mut self.stack.port_mut().tx {
             tx.remind();
@@ -284,7 +333,7 @@ impl Net {
             }
         }
         let errors = card.counters.errors.fetch_add(1, Ordering::Relaxed) + 1;
-        let restarted = if errors < RESETS_MAX { card.start() } else { Err(virtio_net::ProbeError::NoReset) };
+        let restarted = if errors < RESETS_MAX { card.start() } else { Err(ProbeError::NoReset) };
         let (rx, tx) = restarted.unwrap_or_else(|error| {
             println!("net: switched the card off after {errors} resets: {error}");
             let _ = card.registers().reset();

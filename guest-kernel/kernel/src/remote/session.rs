@@ -216,6 +216,9 @@ impl Session {
 
     /// Asks. Sleeps only while all slots are taken or the server was never reached.
     pub fn submit<C: Call>(&self, call: &C, about: About<'_>) -> Result<Asked, Errno> {
+        if self.server.address[0] != 127 && !net::has_card() {
+            return Err(Errno::ENETUNREACH);
+        }
         let record = self.record_request(C::OPERATION, about);
         loop {
             let seen = self.event.seen();

@@ -13,6 +13,7 @@ pub mod gdt;
 pub mod hypercall;
 pub mod idt;
 pub mod irq;
+pub mod msi;
 pub mod paging;
 pub mod pic;
 pub mod port;

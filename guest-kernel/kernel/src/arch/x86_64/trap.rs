@@ -4,7 +4,7 @@
     reason = "called by the assembly stubs; the recovery hook is a raw pointer"
 )]
 
-use crate::arch::{apic, cpu, irq};
+use crate::arch::{apic, cpu, irq, msi};
 use ::x86_64::instructions::interrupts;
 use ::x86_64::registers::control::Cr2;
 use ::x86_64::registers::rflags::RFlags;
@@ -125,6 +125,7 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
 fn interrupt(vector: u8) {
     match vector {
         irq::FIRST_VECTOR..=irq::LAST_VECTOR => irq::dispatch(vector - irq::FIRST_VECTOR),
+        msi::FIRST_VECTOR..=msi::LAST_VECTOR => msi::dispatch(vector),
         apic::TIMER_VECTOR => {
             apic::end_of_interrupt();
             crate::time::tick();

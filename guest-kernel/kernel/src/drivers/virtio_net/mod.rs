@@ -7,10 +7,14 @@
 //! - A device that lies (see `kcore::net::tokens`) is not used until it was reset.
 //! - Nothing here waits without a bound.
 
+mod msix;
 pub mod regs;
 mod transport;
 
-pub use transport::{MsixCapability, PciTransport, ProbeError, is_net};
+pub use transport::{PciTransport, ProbeError, is_net};
+
+use crate::arch::msi::Message;
+use msix::Msix;
 
 use crate::drivers::dma::virtio::{BUFFER_LEN, Buffer, Interrupts, Ring};
 use crate::drivers::pci::Function;
@@ -48,16 +52,40 @@ pub struct Counters {
 /// What both halves share.
 pub struct Card {
     registers: PciTransport,
+    msix: Option<Msix>,
     /// Counters.
     pub counters: Counters,
 }
 
 impl Card {
     /// Finds the registers of a function and resets the device.
-    pub fn probe(function: &Function) -> Result<(Arc<Self>, Option<MsixCapability>), ProbeError> {
+    pub fn probe(function: &Function) -> Result<Arc<Self>, ProbeError> {
         let (registers, msix) = PciTransport::new(function)?;
         registers.reset()?;
-        Ok((Arc::new(Self { registers, counters: Counters::default() }), msix))
+        Ok(Arc::new(Self { registers, msix, counters: Counters::default() }))
+    }
+
+    /// Whether the device can interrupt by message. Only then may a vector be written: BitVisor calls
+    /// through an uninitialised pointer otherwise.
+    pub fn has_messages(&self) -> bool {
+        self.msix.is_some()
+    }
+
+    /// Lets queues started from now on interrupt by this message; false if the device cannot.
+    pub fn use_message(&self, message: Message) -> bool {
+        let enabled = self.msix.is_some_and(|msix| msix.enable(self.registers.bdf(), message));
+        if enabled {
+            self.registers.use_vector(0);
+        }
+        enabled
+    }
+
+    /// Back to the interrupt line.
+    pub fn use_line(&self) {
+        self.registers.use_vector(regs::NO_VECTOR);
+        if let Some(msix) = self.msix {
+            msix.disable(self.registers.bdf());
+        }
     }
 
     /// The registers.
@@ -74,8 +102,10 @@ impl Card {
         let mut setup = Setup(registers);
         let mut receive = Ring::boxed(&mut setup, queue::RECEIVE).map_err(ProbeError::Queue)?;
         let mut transmit = Ring::boxed(&mut setup, queue::TRANSMIT).map_err(ProbeError::Queue)?;
-        registers.find_doorbell(queue::RECEIVE)?;
-        registers.find_doorbell(queue::TRANSMIT)?;
+        for queue in [queue::RECEIVE, queue::TRANSMIT] {
+            registers.check_vector(queue)?;
+            registers.find_doorbell(queue)?;
+        }
         transmit.set_interrupts(Interrupts::Unwanted);
         while let Some(buffer) = receive.take_free() {
             receive.lend_empty(buffer).map_err(ProbeError::Queue)?;

@@ -31,8 +31,6 @@ pub mod common {
     pub const DRIVER_FEATURE_SELECT: usize = 0x08;
     /// u32, write.
     pub const DRIVER_FEATURE: usize = 0x0c;
-    /// u16, write, only with MSI-X.
-    pub const MSIX_CONFIG: usize = 0x10;
     /// u8, read and write.
     pub const DEVICE_STATUS: usize = 0x14;
     /// u16, write.

@@ -3,6 +3,7 @@
 //! Unlike the transport of virtio-drivers, a doorbell here is one store: its address is looked up
 //! once. Under BitVisor each access to these registers is a VM exit of 50 to 80 microseconds.
 
+use super::msix::Msix;
 use super::regs::{NET_DEVICES, NO_VECTOR, VENDOR, capability, common, feature};
 use crate::drivers::mmio::Mmio;
 use crate::drivers::pci::{self, Bdf, Function, register};
@@ -40,6 +41,8 @@ pub enum ProbeError {
     Legacy,
     /// It refused the features.
     FeaturesRefused,
+    /// It did not take the interrupt vector of a queue.
+    NoVector(u16),
     /// A doorbell is outside the notify structure.
     BadDoorbell(u16),
     /// Setting up the queues failed.
@@ -55,6 +58,7 @@ impl fmt::Display for ProbeError {
             Self::NoReset => f.write_str("does not reset"),
             Self::Legacy => f.write_str("legacy interface only"),
             Self::FeaturesRefused => f.write_str("refuses our features"),
+            Self::NoVector(queue) => write!(f, "queue {queue} takes no interrupt vector"),
             Self::BadDoorbell(queue) => write!(f, "doorbell of queue {queue} lies outside its registers"),
             Self::Queue(error) => write!(f, "queue set-up: {error}"),
         }
@@ -67,15 +71,6 @@ struct Region {
     bar: u8,
     offset: u32,
     len: u32,
-}
-
-/// Where the MSI-X table is.
-#[derive(Clone, Copy)]
-pub struct MsixCapability {
-    /// Offset of the capability in configuration space.
-    pub at: u8,
-    /// Entries in the table.
-    pub entries: u16,
 }
 
 /// The registers of one device.
@@ -96,7 +91,7 @@ pub struct Setup<'a>(pub &'a PciTransport);
 
 impl PciTransport {
     /// Finds and maps the registers. The device is not touched yet.
-    pub fn new(function: &Function) -> Result<(Self, Option<MsixCapability>), ProbeError> {
+    pub fn new(function: &Function) -> Result<(Self, Option<Msix>), ProbeError> {
         let bdf = function.bdf;
         let mut found: [Option<Region>; 5] = [None; 5];
         let mut notify_multiplier = 0;
@@ -113,7 +108,7 @@ impl PciTransport {
             let head = pci::read(bdf, at);
             let (id, next, cap_len, kind) = (head as u8, (head >> 8) as u8, (head >> 16) as u8, (head >> 24) as u8);
             match id {
-                capability::MSIX => msix = Some(MsixCapability { at, entries: ((head >> 16) as u16 & 0x7ff) + 1 }),
+                capability::MSIX => msix = Some(Msix { at }),
                 capability::VENDOR if cap_len >= 16 => {
                     let slot = found.get_mut(usize::from(kind)).filter(|slot| slot.is_none());
                     if let Some(slot) = slot {
@@ -158,7 +153,7 @@ impl PciTransport {
         self.bdf
     }
 
-    /// Queues set up from now on interrupt by this MSI-X vector.
+    /// Queues set up from now on interrupt by this entry of the MSI-X table; `NO_VECTOR`: by the line.
     pub fn use_vector(&self, vector: u16) {
         self.vector.store(vector, Ordering::Relaxed);
     }
@@ -202,11 +197,6 @@ impl PciTransport {
         );
     }
 
-    /// Says that we gave the device up.
-    pub fn give_up(&self) {
-        self.write_status(DeviceStatus::FAILED);
-    }
-
     fn write_status(&self, status: DeviceStatus) {
         self.common.write::<u8>(common::DEVICE_STATUS, status.bits() as u8);
     }
@@ -218,6 +208,17 @@ impl PciTransport {
     /// Rings a queue's doorbell: one store.
     pub fn notify(&self, queue: u16) {
         self.notify.write::<u16>(self.doorbells[usize::from(queue)].load(Ordering::Relaxed), queue);
+    }
+
+    /// Whether a queue took the vector it was given (section 4.1.5.1.2).
+    pub fn check_vector(&self, queue: u16) -> Result<(), ProbeError> {
+        let vector = self.vector.load(Ordering::Relaxed);
+        if vector == NO_VECTOR {
+            return Ok(());
+        }
+        self.common.write::<u16>(common::QUEUE_SELECT, queue);
+        let took = self.common.read::<u16>(common::QUEUE_MSIX_VECTOR) == vector;
+        if took { Ok(()) } else { Err(ProbeError::NoVector(queue)) }
     }
 
     /// Looks up the doorbell of a queue.
@@ -241,11 +242,6 @@ impl PciTransport {
     /// The hardware address.
     pub fn mac(&self) -> [u8; 6] {
         core::array::from_fn(|index| self.device.read::<u8>(index))
-    }
-
-    /// Whether the device wants to be reset.
-    pub fn needs_reset(&self) -> bool {
-        self.status().contains(DeviceStatus::DEVICE_NEEDS_RESET)
     }
 }
 
