@@ -24,9 +24,12 @@ use crate::{debug, doctor, fsck, run, shell};
 #[derive(Debug, Parser)]
 #[command(name = "hv", bin_name = "cargo hv", max_term_width = 110)]
 struct Cli {
-    /// Install what is missing without asking, by sudo where needed.
+    /// Install what is missing, by sudo where needed; root does so anyway.
     #[arg(long, global = true)]
     yes: bool,
+    /// Install nothing, not even as root: name the command.
+    #[arg(long, global = true, conflicts_with = "yes")]
+    no_install: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -63,6 +66,9 @@ struct MachineOptions {
     /// CPUs (labvisor and BitVisor on AMD have one).
     #[arg(long, default_value_t = 1)]
     smp: u32,
+    /// Memory in MiB [default: 512, with BitVisor 1024].
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
     /// A boot disk made elsewhere; by default the guest is built and its disk is made.
     #[arg(long, value_name = "IMAGE")]
     disk: Option<PathBuf>,
@@ -105,6 +111,9 @@ struct RunOptions {
     /// A parameter for every experiment that has one of this name; may be repeated.
     #[arg(long = "param", value_name = "NAME=VALUE")]
     parameters: Vec<String>,
+    /// Where run folders are made, instead of `runs`.
+    #[arg(long, value_name = "FOLDER")]
+    runs: Option<PathBuf>,
     /// Another catalogue than the workspace's.
     #[arg(long, value_name = "FOLDER")]
     catalogue: Option<PathBuf>,
@@ -162,10 +171,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {
     let workspace = Workspace::find()?;
-    let consent = if cli.yes {
-        Consent::Given
-    } else {
-        Consent::IfRoot
+    let consent = match (cli.yes, cli.no_install) {
+        (true, _) => Consent::Given,
+        (_, true) => Consent::Refused,
+        _ => Consent::IfRoot,
     };
     match &cli.command {
         Command::Doctor => doctor::run(&workspace),
@@ -212,6 +221,7 @@ impl MachineOptions {
         };
         let mut config = MachineConfig::new(self.hypervisor.clone(), disk, logs);
         config.cpus = self.smp;
+        config.memory_mib = self.memory.unwrap_or(config.memory_mib);
         config.labvisor.clone_from(&self.labvisor);
         config.settings = self
             .settings
@@ -298,6 +308,10 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
             choice,
             time_limit,
             freshness: options.machine.freshness(),
+            runs: options
+                .runs
+                .clone()
+                .unwrap_or_else(|| workspace.path("runs")),
         },
     )
 }

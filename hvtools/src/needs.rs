@@ -38,6 +38,8 @@ pub enum Consent {
     Given,
     /// Install only if we are root already.
     IfRoot,
+    /// `--no-install`: name the command only.
+    Refused,
 }
 
 /// Looks for everything that building and running needs.
@@ -90,10 +92,11 @@ pub fn ensure(workspace: &Workspace, consent: Consent) -> Result<()> {
     let what: Vec<&str> = missing.iter().map(|need| need.what).collect();
     eprintln!("hv: missing: {}", what.join(", "));
     let root = rustix::process::geteuid().is_root();
-    if !root && consent != Consent::Given {
+    let may = consent == Consent::Given || (root && consent == Consent::IfRoot);
+    if !may {
         bail!(
             "install what is missing with this command (or let `--yes` do it):\n  {}",
-            remedy_line(&missing, "sudo ")
+            remedy_line(&missing, if root { "" } else { "sudo " })
         );
     }
     for step in steps(&missing, if root { "" } else { "sudo " }) {

@@ -221,8 +221,7 @@ impl Machine {
             File::open(elf)
                 .with_context(|| format!("cannot read the hypervisor {}", elf.display()))?;
         }
-        File::open(&config.disk)
-            .with_context(|| format!("cannot read the boot disk {}", config.disk.display()))?;
+        check_disk(&config.disk)?;
         std::fs::create_dir_all(&config.logs)
             .with_context(|| format!("cannot create {}", config.logs.display()))?;
         let scratch = tempfile::Builder::new()
@@ -395,6 +394,23 @@ fn meaning(status: ExitStatus) -> Ended {
             Ended::Status(u8::try_from(code >> STATUS_SHIFT).unwrap_or(u8::MAX))
         }
         _ => Ended::Failed,
+    }
+}
+
+/// A disk that the BIOS would pass over is better refused here than watched doing nothing.
+fn check_disk(disk: &Path) -> Result<()> {
+    let mut sector = [0u8; 512];
+    let read =
+        File::open(disk).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut sector));
+    match read {
+        Ok(()) if sector[510..] == [0x55, 0xaa] => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            Err(error).with_context(|| format!("cannot read the boot disk {}", disk.display()))
+        }
+        _ => bail!(
+            "{} is no boot disk: it lacks the boot signature (`cargo hv image` makes one)",
+            disk.display()
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The story of `hv run`, from the catalogue to the table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +32,8 @@ pub struct Request {
     pub time_limit: Option<Duration>,
     /// Whether to build the server, too.
     pub freshness: Freshness,
+    /// Where run folders are made.
+    pub runs: PathBuf,
 }
 
 /// Reads the catalogue, so that a script that is wrong is said before anything is built.
@@ -62,9 +64,13 @@ pub fn run(
         machine.hypervisor.name(),
     )?;
     let interrupt = Interrupt::watch()?;
-    let runs = workspace.path("runs");
-    let mut server = service::start(workspace, &runs, &catalogue.folder, request.freshness)?;
-    let folder = RunFolder::create(&runs, SystemTime::now())?;
+    let mut server = service::start(
+        workspace,
+        &request.runs,
+        &catalogue.folder,
+        request.freshness,
+    )?;
+    let folder = RunFolder::create(&request.runs, SystemTime::now())?;
     let _note = Note::leave(workspace, &server, Some(folder.id()))?;
     let mut info = describe(&folder, &machine, request.choice.seed, plan.len());
     experiments::write_run(folder.path(), &info).context("cannot write run.json")?;

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod progress;
 pub mod pulse;
 pub mod record;
+pub mod tests;
 pub mod verdicts;
 
 use std::collections::VecDeque;
@@ -176,7 +177,7 @@ fn batches(plan: Vec<Planned>) -> VecDeque<Vec<Planned>> {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit_tests {
     use super::*;
 
     fn planned(id: &str, alone: bool) -> Planned {

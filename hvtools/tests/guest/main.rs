@@ -1,0 +1,9 @@
+//! Tests that boot machines. `cargo hv test` builds what they need and runs them one at a time; by itself `cargo test`
+//! passes over them. Those that need a real BitVisor have it in their names and take it from `HV_BITVISOR_ELF`.
+
+mod boot;
+mod faults;
+mod network;
+mod runs;
+mod support;
+mod usertests;

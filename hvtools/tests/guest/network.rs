@@ -1,0 +1,63 @@
+//! The guest's network device, address, and files of the server.
+
+use harness::{Hypervisor, MachineConfig};
+use hvtools::build::Freshness;
+use hvtools::{run, service};
+
+use crate::support::{at_prompt, bitvisor, workspace};
+
+/// Reads, writes and lists files of the host.
+fn works(hypervisor: Hypervisor) {
+    let workspace = workspace();
+    let runs = tempfile::tempdir().unwrap();
+    std::fs::write(runs.path().join("from-host"), "the host's words\n").unwrap();
+    let catalogue = workspace.path("experiments/catalogue");
+    let server = service::start(&workspace, runs.path(), &catalogue, Freshness::AsBuilt).unwrap();
+    let with_server = |config: &mut MachineConfig| {
+        let settings = config.settings.clone();
+        config.settings = settings
+            .with("server", &run::server_setting(&server))
+            .with("token", server.token());
+    };
+    let mut guest = at_prompt(hypervisor, with_server);
+    assert_eq!(
+        guest.run("cat server:/runs/from-host"),
+        "the host's words\n"
+    );
+    guest.run("echo hi > server:/runs/from-guest");
+    assert_eq!(
+        std::fs::read_to_string(runs.path().join("from-guest")).unwrap(),
+        "hi\n"
+    );
+    let listed = guest.run("ls server:/runs");
+    assert!(
+        listed.contains("from-host") && listed.contains("from-guest"),
+        "{listed}"
+    );
+    // The catalogue is read-only, and nothing leads out of an export.
+    guest.run("echo no > server:/catalogue/new");
+    assert!(!catalogue.join("new").exists());
+    assert!(
+        !guest
+            .run("cat server:/runs/../../Cargo.toml")
+            .contains("[workspace]")
+    );
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn remote_files_on_none() {
+    works(Hypervisor::None);
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn remote_files_on_labvisor() {
+    works(Hypervisor::Labvisor);
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn remote_files_on_bitvisor() {
+    works(bitvisor());
+}
