@@ -39,6 +39,7 @@ pub(super) fn register(api: &mut Api) {
     engine.register_fn("bit", |value: i64, bit: i64| {
         (0..64).contains(&bit) && value as u64 >> bit & 1 == 1
     });
+    engine.register_fn("without", |value: i64, bits: i64| value & !bits);
     engine.register_fn("to_text", |bytes: Blob| -> String {
         String::from_utf8_lossy(&bytes).into_owned()
     });
@@ -70,6 +71,11 @@ pub(super) fn register(api: &mut Api) {
             "shr64(value, bits), shl64(value, bits)",
             "Shifts that bring in zeros; 64 and more give 0.",
             r#"expect_eq("top", 1, shr64(-1, 63));"#,
+        ),
+        (
+            "without(value, bits) -> int",
+            "The value with these bits cleared.",
+            r#"expect_eq("low bits", 0x1000, without(0x1fff, 0xfff));"#,
         ),
         (
             "bit(value, n) -> bool",

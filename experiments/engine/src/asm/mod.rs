@@ -315,7 +315,9 @@ fn matches(row: &Row, operands: &[Operand]) -> Option<u8> {
                 }),
             ) => Some(64),
             ("i32", Operand::Imm(value)) => {
-                i32::try_from(*value).ok()?;
+                // Up to 32 bits the pattern counts, 64 bits are sign-extended.
+                let unsigned = size.is_some_and(|size| size <= 32) && u32::try_from(*value).is_ok();
+                (unsigned || i32::try_from(*value).is_ok()).then_some(())?;
                 None
             }
             ("i8", Operand::Imm(value)) => {

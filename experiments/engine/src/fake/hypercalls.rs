@@ -1,6 +1,6 @@
 //! BitVisor's hypercalls as a sound hypervisor answers them.
 
-use super::Fake;
+use super::{Fake, HIDDEN_END, HIDDEN_START};
 use abi::probe::{Registers, WINDOW_BASE};
 use alloc::{string::String, vec::Vec};
 
@@ -45,7 +45,7 @@ impl Fake {
         }
     }
 
-    fn name_at(&self, address: u64, user: bool) -> Option<String> {
+    fn name_at(&mut self, address: u64, user: bool) -> Option<String> {
         let mut bytes = Vec::new();
         for offset in 0..256 {
             let at = address
@@ -55,6 +55,7 @@ impl Fake {
             if user && flags & abi::probe::PTE_USER == 0 {
                 return None;
             }
+            self.window[Self::window_index(at)?].1 |= abi::probe::PTE_ACCESSED;
             match self.physical_byte(self.linear_to_physical(at)?) {
                 0 => return String::from_utf8(bytes).ok(),
                 byte => bytes.push(byte),
@@ -66,15 +67,24 @@ impl Fake {
     fn write_text(&mut self, address: u64, text: &str) -> bool {
         for offset in 0..text.len() as u64 {
             let at = address.wrapping_add(offset);
-            let writable = Self::window_index(at)
-                .is_some_and(|index| self.window[index].1 & abi::probe::PTE_WRITE != 0);
-            if !writable || self.linear_to_physical(at).is_none() {
+            let index = Self::window_index(at);
+            let writable =
+                index.is_some_and(|index| self.window[index].1 & abi::probe::PTE_WRITE != 0);
+            let hidden = |physical: &u64| (HIDDEN_START..HIDDEN_END).contains(physical);
+            if !writable
+                || self
+                    .linear_to_physical(at)
+                    .is_none_or(|physical| hidden(&physical))
+            {
                 return false;
             }
         }
         for (offset, byte) in text.bytes().enumerate() {
             if let Some(physical) = self.linear_to_physical(address + offset as u64) {
                 self.set_physical_byte(physical, byte);
+            }
+            if let Some(index) = Self::window_index(address + offset as u64) {
+                self.window[index].1 |= abi::probe::PTE_ACCESSED | abi::probe::PTE_DIRTY;
             }
         }
         true
