@@ -283,7 +283,9 @@ pub fn wake_expired(now: Instant) {
             continue;
         }
         let mut state = process.state.lock();
-        if state.run == RunState::Sleeping {
+        // Looked at again under the lock: it may be another sleep by now.
+        let expired = process.deadline.load(Ordering::SeqCst) <= now.0;
+        if expired && state.run == RunState::Sleeping {
             process.deadline.store(u64::MAX, Ordering::SeqCst);
             state.wake = Wake::Deadline;
             make_runnable(process, &mut state);

@@ -47,6 +47,13 @@
     popq %rax
     .endm
 
+// A user's AC flag would switch SMAP off for the kernel. (`clac` does not exist on every CPU.)
+    .macro clear_ac
+    pushfq
+    andl $~(1 << 18), (%rsp)
+    popfq
+    .endm
+
 // One 16-byte stub a vector. The CPU pushes an error code for 8, 10-14, 17, 21, 29 and 30.
 // Vectors 1, 2, 8 and 18 have a stack of their own (IST) and can arrive anywhere, even between a
 // `syscall` and its swapgs.
@@ -75,12 +82,14 @@ trap_stubs:
     .endr
 
     .balign 16
+    .type trap_entry, @function
 trap_entry:
     cld
     save_registers
     testb $3, FRAME_CS(%rsp)
     jz 1f
     swapgs
+    clear_ac
     xorl %ebp, %ebp                         // a user's rbp is no link of our backtrace
 1:  movq %rsp, %rdi
     call trap_handler
@@ -93,7 +102,9 @@ trap_return:
 1:  restore_registers
     addq $16, %rsp                          // vector, error code
     iretq
+    .size trap_entry, . - trap_entry
 
+    .type ist_entry, @function
 ist_entry:
     cld
     save_registers
@@ -101,6 +112,7 @@ ist_entry:
     jz 2f
     // From user mode: go on on the process's stack, so that the handler may sleep or exit.
     swapgs
+    clear_ac
     xorl %ebp, %ebp
     movq %rsp, %rsi
     movq %gs:GS_KERNEL_RSP, %rdi
@@ -127,10 +139,12 @@ ist_entry:
 4:  restore_registers
     addq $16, %rsp
     iretq
+    .size ist_entry, . - ist_entry
 
 // `syscall`: rip in rcx, rflags in r11, interrupts off (SFMASK), the user's stack still in rsp.
     .balign 16
     .global syscall_entry
+    .type syscall_entry, @function
 syscall_entry:
     swapgs
     movq %rsp, %gs:GS_USER_RSP
@@ -154,10 +168,12 @@ syscall_entry:
     movq 5 * 8(%rsp), %rsp
     swapgs
     sysretq
+    .size syscall_entry, . - syscall_entry
 
 // context_switch(rdi: place for the old stack pointer, rsi: new stack pointer)
     .balign 16
     .global context_switch
+    .type context_switch, @function
 context_switch:
     pushq %rbx
     pushq %rbp
@@ -174,25 +190,32 @@ context_switch:
     popq %rbp
     popq %rbx
     ret
+    .size context_switch, . - context_switch
 
 // First run of a forked process: above lies a TrapFrame.
     .global process_start
+    .type process_start, @function
 process_start:
     call first_run
     jmp trap_return
+    .size process_start, . - process_start
 
 // First run of a kernel thread: entry in rbx.
     .global thread_start
+    .type thread_start, @function
 thread_start:
     call first_run
     sti
     call *%rbx
     call thread_finished
     ud2
+    .size thread_start, . - thread_start
 
 // enter_user(rdi: TrapFrame): leaves the kernel for good with these registers.
     .global enter_user
+    .type enter_user, @function
 enter_user:
     cli
     movq %rdi, %rsp
     jmp trap_return
+    .size enter_user, . - enter_user
