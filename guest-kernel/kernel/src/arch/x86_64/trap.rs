@@ -19,6 +19,9 @@ pub const PF_WRITE: u64 = 1 << 1;
 /// Page fault error code: an instruction fetch.
 pub const PF_FETCH: u64 = 1 << 4;
 
+/// Debug exception's vector.
+const DEBUG: u64 = 1;
+
 /// Page-fault vector.
 pub const PAGE_FAULT: u64 = 14;
 
@@ -170,6 +173,11 @@ fn user_exception(frame: &mut TrapFrame) {
 }
 
 fn kernel_exception(frame: &mut TrapFrame) {
+    // A single step that a user program had coming when it entered the kernel: not ours, and over.
+    if frame.vector == DEBUG {
+        frame.rflags &= !RFlags::TRAP_FLAG.bits();
+        return;
+    }
     crate::panic::from_trap(frame, Cr2::read_raw());
 }
 
