@@ -21,7 +21,10 @@ pub struct Seen(u64);
 impl Event {
     /// Nothing happened yet.
     pub const fn new() -> Self {
-        Self { count: SpinLock::new("event", 0), queue: WaitQueue::new() }
+        Self {
+            count: SpinLock::new("event", 0),
+            queue: WaitQueue::new(),
+        }
     }
 
     /// How far it has come; read it before looking at what is waited for.

@@ -122,13 +122,32 @@ pub fn init() {
             let mac = card.registers().mac();
             (Some(card), RxHalf::Card(rx), TxHalf::Card(tx), mac)
         }
-        None => (None, RxHalf::None(NoCard), TxHalf::None(NoCard), [2, 0, 0, 0, 0, 1]),
+        None => (
+            None,
+            RxHalf::None(NoCard),
+            TxHalf::None(NoCard),
+            [2, 0, 0, 0, 0, 1],
+        ),
     };
     HAS_CARD.store(card.is_some(), Ordering::Relaxed);
-    let address = if card.is_some() { settings::get().ip } else { Address::Dhcp };
+    let address = if card.is_some() {
+        settings::get().ip
+    } else {
+        Address::Dhcp
+    };
     let seed = time::read_tsc() ^ time::wall_ns().rotate_left(32);
     let stack = Stack::new(Port::new(rx, tx, FrameTap, mac), address, seed, moment());
-    NET.call_once(|| SleepLock::new("net", Net { stack, card, armed: Moment(0), unannounced: 0 }));
+    NET.call_once(|| {
+        SleepLock::new(
+            "net",
+            Net {
+                stack,
+                card,
+                armed: Moment(0),
+                unannounced: 0,
+            },
+        )
+    });
     proc::spawn_kernel_thread("net", run);
 }
 
@@ -149,13 +168,28 @@ fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
         Some(name) => TextIs(name).equals(format_args!("{}", function.bdf)),
         None => true,
     };
-    let Some(function) = functions.iter().filter(|function| virtio_net::is_net(function)).find(is_wanted) else {
-        println!("net: no virtio network card{}", if wanted.is_some() { " at the address in nic=" } else { "" });
+    let Some(function) = functions
+        .iter()
+        .filter(|function| virtio_net::is_net(function))
+        .find(is_wanted)
+    else {
+        println!(
+            "net: no virtio network card{}",
+            if wanted.is_some() {
+                " at the address in nic="
+            } else {
+                ""
+            }
+        );
         return None;
     };
     match start_card(function) {
         Ok((card, rx, tx, interrupts)) => {
-            println!("net: {} {} {interrupts}", function.bdf, Mac(card.registers().mac()));
+            println!(
+                "net: {} {} {interrupts}",
+                function.bdf,
+                Mac(card.registers().mac())
+            );
             Some((card, rx, tx))
         }
         Err(error) => {
@@ -185,9 +219,12 @@ impl fmt::Display for Interrupts {
     }
 }
 
-fn start_card(function: &Function) -> Result<(Arc<Card>, Receiver, Sender, Interrupts), ProbeError> {
+fn start_card(
+    function: &Function,
+) -> Result<(Arc<Card>, Receiver, Sender, Interrupts), ProbeError> {
     let card = Card::probe(function)?;
-    if card.has_messages()
+    if settings::value("msix") != Some("off")
+        && card.has_messages()
         && let Some(message) = msi::register(on_message)
         && card.use_message(message)
     {
@@ -244,7 +281,9 @@ fn run() {
             continue;
         }
         let watch = time::now() + WATCH_PERIOD;
-        let deadline = polled.deadline.map_or(watch, |at| Instant(at.0.saturating_mul(1000)).min(watch));
+        let deadline = polled
+            .deadline
+            .map_or(watch, |at| Instant(at.0.saturating_mul(1000)).min(watch));
         WORK.wait_until(seen, Some(deadline));
     }
 }
@@ -321,7 +360,9 @@ impl Net {
     #[cold]
     #[inline(never)]
     fn recover(&mut self) {
-        let Some(card) = self.card.clone() else { return };
+        let Some(card) = self.card.clone() else {
+            return;
+        };
         let port = self.stack.port_mut();
         if let (RxHalf::Card(rx), TxHalf::Card(tx)) = (&port.rx, &port.tx) {
             for (lie, side) in [(rx.lie(), "receive"), (tx.lie(), "transmit")] {
@@ -333,7 +374,11 @@ impl Net {
             }
         }
         let errors = card.counters.errors.fetch_add(1, Ordering::Relaxed) + 1;
-        let restarted = if errors < RESETS_MAX { card.start() } else { Err(ProbeError::NoReset) };
+        let restarted = if errors < RESETS_MAX {
+            card.start()
+        } else {
+            Err(ProbeError::NoReset)
+        };
         let (rx, tx) = restarted.unwrap_or_else(|error| {
             println!("net: switched the card off after {errors} resets: {error}");
             let _ = card.registers().reset();
@@ -372,7 +417,12 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Change::Down => f.write_str("address lost"),
-            Change::Up { address, prefix_len, gateway, dns } => {
+            Change::Up {
+                address,
+                prefix_len,
+                gateway,
+                dns,
+            } => {
                 write!(f, "address {}/{prefix_len}", Ip(address))?;
                 if let Some(gateway) = gateway {
                     write!(f, " gateway {}", Ip(gateway))?;

@@ -6,8 +6,8 @@ use crate::net::{self, Net};
 use crate::sync::WaitQueue;
 use crate::time;
 use abi::net::{
-    AF_INET, AF_INET6, IPPROTO_ICMP, MSG_DONTWAIT, MSG_PEEK, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_KEEPALIVE_MS, SO_NODELAY,
-    SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
+    AF_INET, AF_INET6, IPPROTO_ICMP, MSG_DONTWAIT, MSG_PEEK, SHUT_RD, SHUT_RDWR, SHUT_WR,
+    SO_KEEPALIVE_MS, SO_NODELAY, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
 };
 use abi::{Errno, Stat};
 use alloc::sync::Arc;
@@ -46,8 +46,14 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<File, Errno> {
     };
     let ticket = Ticket::new()?;
     let event = Arc::new(Event::new());
-    let id = net::lock().stack.socket(kind, Owner::Program, SharedEvent(Arc::clone(&event)));
-    Ok(Arc::new(Socket { id, event, _ticket: ticket }))
+    let id = net::lock()
+        .stack
+        .socket(kind, Owner::Program, SharedEvent(Arc::clone(&event)));
+    Ok(Arc::new(Socket {
+        id,
+        event,
+        _ticket: ticket,
+    }))
 }
 
 fn endpoint(address: &[u8], port: u16) -> Result<Endpoint, Errno> {
@@ -61,11 +67,18 @@ fn endpoint(address: &[u8], port: u16) -> Result<Endpoint, Errno> {
 fn peer(endpoint: Endpoint) -> Peer {
     let mut address = [0; 16];
     address[..4].copy_from_slice(&endpoint.address);
-    Peer { address, address_len: 4, port: endpoint.port }
+    Peer {
+        address,
+        address_len: 4,
+        port: endpoint.port,
+    }
 }
 
 fn from_peer(peer: Peer) -> Result<Endpoint, Errno> {
-    endpoint(&peer.address[..usize::from(peer.address_len).min(16)], peer.port)
+    endpoint(
+        &peer.address[..usize::from(peer.address_len).min(16)],
+        peer.port,
+    )
 }
 
 /// Whether a call may sleep.
@@ -90,7 +103,11 @@ impl Sleep {
 
 impl Socket {
     /// Tries until it is done, sleeping in between where that is allowed.
-    fn attempt<R>(&self, sleep: Sleep, mut call: impl FnMut(&mut Net) -> Result<R, Errno>) -> Result<R, Errno> {
+    fn attempt<R>(
+        &self,
+        sleep: Sleep,
+        mut call: impl FnMut(&mut Net) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
         loop {
             let seen = self.event.seen();
             let result = {
@@ -102,7 +119,11 @@ impl Socket {
                 result
             };
             match result {
-                Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY) if sleep == Sleep::May => self.event.wait(seen)?,
+                Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY)
+                    if sleep == Sleep::May =>
+                {
+                    self.event.wait(seen)?
+                }
                 result => return result,
             }
         }
@@ -130,7 +151,12 @@ impl Socket {
         }
     }
 
-    fn receive(&self, buf: &mut [u8], sleep: Sleep, take: Take) -> Result<(usize, Endpoint), Errno> {
+    fn receive(
+        &self,
+        buf: &mut [u8],
+        sleep: Sleep,
+        take: Take,
+    ) -> Result<(usize, Endpoint), Errno> {
         self.attempt(sleep, |net| {
             let received = net.stack.recv(self.id, buf, take)?;
             if take == Take::Consume {
@@ -143,7 +169,8 @@ impl Socket {
 
 impl FileOps for Socket {
     fn read(&self, buf: &mut [u8], nonblock: bool) -> Result<usize, Errno> {
-        self.receive(buf, Sleep::from_nonblock(nonblock), Take::Consume).map(|(len, _)| len)
+        self.receive(buf, Sleep::from_nonblock(nonblock), Take::Consume)
+            .map(|(len, _)| len)
     }
 
     fn write(&self, buf: &[u8], nonblock: bool) -> Result<usize, Errno> {
@@ -151,12 +178,20 @@ impl FileOps for Socket {
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
-        Ok(Stat { kind: abi::file::T_SOCKET, nlink: 1, ..Stat::default() })
+        Ok(Stat {
+            kind: abi::file::T_SOCKET,
+            nlink: 1,
+            ..Stat::default()
+        })
     }
 
     fn poll(&self) -> Readiness {
         let ready = net::lock().stack.readiness(self.id);
-        Readiness { readable: ready.readable, writable: ready.writable, except: ready.except }
+        Readiness {
+            readable: ready.readable,
+            writable: ready.writable,
+            except: ready.except,
+        }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -194,7 +229,14 @@ impl SocketOps for Socket {
         let (id, from) = self.attempt(Sleep::from_nonblock(nonblock), |net| {
             net.stack.accept(self.id, SharedEvent(Arc::clone(&event)))
         })?;
-        Ok((Arc::new(Socket { id, event, _ticket: ticket }), peer(from)))
+        Ok((
+            Arc::new(Socket {
+                id,
+                event,
+                _ticket: ticket,
+            }),
+            peer(from),
+        ))
     }
 
     fn send(&self, buf: &[u8], flags: i32, to: Option<Peer>) -> Result<usize, Errno> {
@@ -203,7 +245,11 @@ impl SocketOps for Socket {
     }
 
     fn recv(&self, buf: &mut [u8], flags: i32) -> Result<(usize, Option<Peer>), Errno> {
-        let take = if flags & MSG_PEEK != 0 { Take::Peek } else { Take::Consume };
+        let take = if flags & MSG_PEEK != 0 {
+            Take::Peek
+        } else {
+            Take::Consume
+        };
         let (len, from) = self.receive(buf, Sleep::from_flags(flags)?, take)?;
         Ok((len, Some(peer(from))))
     }
@@ -266,7 +312,11 @@ pub fn resolve(name: &str, out: &mut [[u8; 4]]) -> Result<usize, Errno> {
         let waited = time::sleep_until(time::now() + RESOLVE_PERIOD);
         if waited.is_err() || time::now() > deadline {
             net::lock().stack.resolve_cancel(query);
-            return Err(if waited.is_err() { Errno::EINTR } else { Errno::ETIMEDOUT });
+            return Err(if waited.is_err() {
+                Errno::EINTR
+            } else {
+                Errno::ETIMEDOUT
+            });
         }
     }
 }

@@ -28,7 +28,8 @@ pub struct FrameTap;
 impl Tap for FrameTap {
     fn frame(&mut self, direction: Direction, frame: &[u8]) {
         let transport = TRANSPORT_PORT.load(Ordering::Relaxed);
-        let own = tcp_ports(frame).map(|(from, to)| if direction == Direction::In { to } else { from });
+        let own =
+            tcp_ports(frame).map(|(from, to)| if direction == Direction::In { to } else { from });
         if transport != 0 && own == Some(transport) {
             channel::count_packet();
             return;
@@ -40,14 +41,22 @@ impl Tap for FrameTap {
         flag.store(true, Ordering::Relaxed);
         if trace::enabled(Class::Packet) {
             let bytes = &frame[..frame.len().min(TEXT_MAX)];
-            trace::emit(&Payload::Packet { sent, wire_len: frame.len() as u32, frame: Cow::Borrowed(bytes) });
+            trace::emit(&Payload::Packet {
+                sent,
+                wire_len: frame.len() as u32,
+                frame: Cow::Borrowed(bytes),
+            });
         }
     }
 }
 
 /// A doorbell was rung.
 pub fn notified(queue: u16) {
-    let flag = if queue == crate::drivers::virtio_net::regs::queue::RECEIVE { &RECEIVED } else { &SENT };
+    let flag = if queue == crate::drivers::virtio_net::regs::queue::RECEIVE {
+        &RECEIVED
+    } else {
+        &SENT
+    };
     if flag.swap(false, Ordering::Relaxed) && trace::enabled(Class::Virtio) {
         trace::emit(&Payload::VirtioNotify { queue });
     }
@@ -62,5 +71,7 @@ pub fn interrupted(vector: u8) {
 
 /// The card was reset.
 pub fn was_reset(why: &str) {
-    trace::emit(&Payload::VirtioReset { text: Cow::Borrowed(why.as_bytes()) });
+    trace::emit(&Payload::VirtioReset {
+        text: Cow::Borrowed(why.as_bytes()),
+    });
 }

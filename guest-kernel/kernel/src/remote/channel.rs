@@ -36,10 +36,18 @@ pub fn open_append(name: &str) -> Result<AppendFile, Errno> {
     for name in [run.id.as_str(), machine.as_str(), name] {
         path.push(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
     }
-    let place = Place { session: super::run_session()?, export: EXPORT.into(), path };
+    let place = Place {
+        session: super::run_session()?,
+        export: EXPORT.into(),
+        path,
+    };
     let opened = place.open(OpenFlags::APPEND | OpenFlags::CREATE)?;
     let size = opened.stat.size;
-    Ok(AppendFile { place, opened, size })
+    Ok(AppendFile {
+        place,
+        opened,
+        size,
+    })
 }
 
 /// Name of this boot's folder within the run.
@@ -59,7 +67,11 @@ impl AppendFile {
     fn append_part(&mut self, part: &[u8]) -> Result<(), Errno> {
         let session: Arc<Session> = Arc::clone(&self.place.session);
         loop {
-            let call = Append { handle: self.opened.handle, expected: self.size, data: Rest(part) };
+            let call = Append {
+                handle: self.opened.handle,
+                expected: self.size,
+                data: Rest(part),
+            };
             let ticket = session.submit(&call, About::Nothing)?;
             let reply = session.wait_raw(ticket)?;
             let Some(failure) = reply.failure() else {
@@ -80,11 +92,6 @@ impl AppendFile {
                 return Err(Errno::EIO);
             }
         }
-    }
-
-    /// Bytes in the file.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 }
 

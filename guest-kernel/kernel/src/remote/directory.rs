@@ -40,7 +40,11 @@ impl RemoteDirectory {
             end: false,
             entries: VecDeque::new(),
         };
-        Ok(Arc::new(Self { place, state: SleepLock::new("remote directory", state), _ticket: ticket }))
+        Ok(Arc::new(Self {
+            place,
+            state: SleepLock::new("remote directory", state),
+            _ticket: ticket,
+        }))
     }
 
     fn reopen(&self, state: &mut State) -> Result<(), Errno> {
@@ -53,7 +57,14 @@ impl RemoteDirectory {
     /// The next part of the directory, with sizes: all of them asked for at once.
     fn fill(&self, state: &mut State) -> Result<(), Errno> {
         let session = &self.place.session;
-        let reply = session.call(&Readdir { handle: state.handle, cookie: state.cookie, count: COUNT }, About::Handle(state.handle, state.cookie))?;
+        let reply = session.call(
+            &Readdir {
+                handle: state.handle,
+                cookie: state.cookie,
+                count: COUNT,
+            },
+            About::Handle(state.handle, state.cookie),
+        )?;
         let part = reply.get::<Readdir>().map_err(errno)?;
         state.end = part.end || part.entries.is_empty();
         if let Some(last) = part.entries.last() {
@@ -63,9 +74,13 @@ impl RemoteDirectory {
         for entry in &part.entries {
             let mut name = PathBuf::new();
             let ticket = match entry.kind {
-                Kind::File if name.push(entry.name).is_ok() => {
-                    Some(session.submit(&Lookup { dir: state.handle, path: name.as_path() }, About::Path(&self.place.export, name.as_path()))?)
-                }
+                Kind::File if name.push(entry.name).is_ok() => Some(session.submit(
+                    &Lookup {
+                        dir: state.handle,
+                        path: name.as_path(),
+                    },
+                    About::Path(&self.place.export, name.as_path()),
+                )?),
                 _ => None,
             };
             asked.push_back((entry, ticket));
@@ -85,7 +100,9 @@ impl RemoteDirectory {
         asked: &mut VecDeque<(&protocol::message::Entry<'_>, Option<Asked>)>,
         entries: &mut VecDeque<DirEntry>,
     ) -> Result<(), Errno> {
-        let Some((entry, ticket)) = asked.pop_front() else { return Ok(()) };
+        let Some((entry, ticket)) = asked.pop_front() else {
+            return Ok(());
+        };
         let size = match ticket.map(|ticket| session.wait(ticket)) {
             None => 0,
             Some(Ok(reply)) => reply.get::<Lookup<'_>>().map_or(0, |stat| stat.size),
@@ -93,7 +110,12 @@ impl RemoteDirectory {
             Some(Err(Errno::ENOENT)) => return Ok(()),
             Some(Err(error)) => return Err(error),
         };
-        entries.push_back(DirEntry::new(entry.inode, size, to_abi_kind(entry.kind), entry.name));
+        entries.push_back(DirEntry::new(
+            entry.inode,
+            size,
+            to_abi_kind(entry.kind),
+            entry.name,
+        ));
         Ok(())
     }
 }
@@ -110,8 +132,15 @@ impl FileOps for RemoteDirectory {
     fn stat(&self) -> Result<Stat, Errno> {
         let mut state = self.state.lock();
         loop {
-            match self.place.session.call(&Getattr { handle: state.handle }, About::Handle(state.handle, 0)) {
-                Err(error) if is_lost(&self.place.session, state.generation, error) => self.reopen(&mut state)?,
+            match self.place.session.call(
+                &Getattr {
+                    handle: state.handle,
+                },
+                About::Handle(state.handle, 0),
+            ) {
+                Err(error) if is_lost(&self.place.session, state.generation, error) => {
+                    self.reopen(&mut state)?
+                }
                 reply => return Ok(to_abi(&reply?.get::<Getattr>().map_err(errno)?)),
             }
         }
@@ -132,7 +161,9 @@ impl FileOps for RemoteDirectory {
         let mut state = self.state.lock();
         while state.entries.is_empty() && !state.end {
             match self.fill(&mut state) {
-                Err(error) if is_lost(&self.place.session, state.generation, error) => self.reopen(&mut state)?,
+                Err(error) if is_lost(&self.place.session, state.generation, error) => {
+                    self.reopen(&mut state)?
+                }
                 result => result?,
             }
         }
@@ -144,7 +175,12 @@ impl Drop for RemoteDirectory {
     fn drop(&mut self) {
         let state = self.state.lock();
         if state.generation == self.place.session.generation() {
-            forget(&self.place.session, &Close { handle: state.handle });
+            forget(
+                &self.place.session,
+                &Close {
+                    handle: state.handle,
+                },
+            );
         }
     }
 }
@@ -174,8 +210,16 @@ impl ExportList {
             }
         };
         let list = reply.get::<Exports>().map_err(errno)?;
-        let names = list.exports.iter().map(|export| export.name.to_vec()).collect();
-        Ok(Arc::new(Self { names, next: SleepLock::new("export list", 0), _ticket: ticket }))
+        let names = list
+            .exports
+            .iter()
+            .map(|export| export.name.to_vec())
+            .collect();
+        Ok(Arc::new(Self {
+            names,
+            next: SleepLock::new("export list", 0),
+            _ticket: ticket,
+        }))
     }
 }
 
@@ -189,7 +233,13 @@ impl FileOps for ExportList {
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
-        Ok(Stat { dev: super::DEVICE, ino: 1, kind: abi::file::T_DIR, nlink: 1, ..Stat::default() })
+        Ok(Stat {
+            dev: super::DEVICE,
+            ino: 1,
+            kind: abi::file::T_DIR,
+            nlink: 1,
+            ..Stat::default()
+        })
     }
 
     fn readdir(&self, out: &mut [DirEntry]) -> Result<usize, Errno> {

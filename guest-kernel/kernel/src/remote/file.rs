@@ -15,7 +15,9 @@ use abi::{Errno, OpenFlags, Stat};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use protocol::codec::Rest;
-use protocol::message::{self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write};
+use protocol::message::{
+    self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
+};
 
 /// Bytes of one read request.
 const READ_LEN: usize = 64 * 1024;
@@ -83,7 +85,14 @@ impl RemoteFile {
             sequential: 0,
             depth: 1,
         };
-        Self { place, flags, wire, appends, state: SleepLock::new("remote file", state), _ticket: ticket }
+        Self {
+            place,
+            flags,
+            wire,
+            appends,
+            state: SleepLock::new("remote file", state),
+            _ticket: ticket,
+        }
     }
 
     /// Runs `attempt` with the handle, opening the file again when the server lost the session.
@@ -95,7 +104,9 @@ impl RemoteFile {
         loop {
             let handle = state.opened.handle;
             match attempt(state, handle) {
-                Err(error) if is_lost(&self.place.session, state.opened.generation, error) => self.reopen(state)?,
+                Err(error) if is_lost(&self.place.session, state.opened.generation, error) => {
+                    self.reopen(state)?
+                }
                 result => return result,
             }
         }
@@ -103,7 +114,9 @@ impl RemoteFile {
 
     fn reopen(&self, state: &mut State) -> Result<(), Errno> {
         self.drop_ahead(state);
-        let once = message::OpenFlags::CREATE.0 | message::OpenFlags::TRUNCATE.0 | message::OpenFlags::EXCLUSIVE.0;
+        let once = message::OpenFlags::CREATE.0
+            | message::OpenFlags::TRUNCATE.0
+            | message::OpenFlags::EXCLUSIVE.0;
         state.opened = self.place.open(message::OpenFlags(self.wire.0 & !once))?;
         Ok(())
     }
@@ -124,20 +137,40 @@ impl RemoteFile {
         }
         let len = READ_LEN.min(self.place.session.max_data());
         // A short first read asks for what it needs; reads that follow each other ask for more.
-        let first = if state.depth == 1 { wanted.clamp(512, len) } else { len };
-        let mut next = state.pending.back().map_or(state.offset, |last| last.offset + last.len as u64);
+        let first = if state.depth == 1 {
+            wanted.clamp(512, len)
+        } else {
+            len
+        };
+        let mut next = state
+            .pending
+            .back()
+            .map_or(state.offset, |last| last.offset + last.len as u64);
         while state.pending.len() < state.depth {
             let known_end = state.size.max(state.offset + 1);
             if !state.pending.is_empty() && next >= known_end {
                 break;
             }
             let len = if state.pending.is_empty() { first } else { len };
-            let call = Read { handle: state.opened.handle, offset: next, count: len as u32 };
-            let asked = self.place.session.submit(&call, About::Handle(call.handle, next))?;
-            state.pending.push_back(Pending { asked, offset: next, len });
+            let call = Read {
+                handle: state.opened.handle,
+                offset: next,
+                count: len as u32,
+            };
+            let asked = self
+                .place
+                .session
+                .submit(&call, About::Handle(call.handle, next))?;
+            state.pending.push_back(Pending {
+                asked,
+                offset: next,
+                len,
+            });
             next += len as u64;
         }
-        let Some(pending) = state.pending.pop_front() else { return Ok(()) };
+        let Some(pending) = state.pending.pop_front() else {
+            return Ok(());
+        };
         let reply = self.place.session.wait(pending.asked)?;
         state.ready = reply.into_payload();
         state.ready_at = 0;
@@ -159,7 +192,14 @@ impl RemoteFile {
             let expected = state.size;
             let session = &self.place.session;
             let handle = state.opened.handle;
-            let ticket = session.submit(&Append { handle, expected, data: Rest(data) }, About::Handle(handle, expected))?;
+            let ticket = session.submit(
+                &Append {
+                    handle,
+                    expected,
+                    data: Rest(data),
+                },
+                About::Handle(handle, expected),
+            )?;
             let reply = session.wait_raw(ticket)?;
             match reply.failure() {
                 None => {
@@ -217,11 +257,19 @@ impl FileOps for RemoteFile {
         let mut written = 0;
         for data in buf.chunks(self.place.session.max_data().max(1)) {
             let result = if self.appends {
-                self.append(&mut state, data).map(|()| state.offset = state.size)
+                self.append(&mut state, data)
+                    .map(|()| state.offset = state.size)
             } else {
                 let offset = state.offset;
                 self.with_handle(&mut state, |_, handle| {
-                    self.place.session.call(&Write { handle, offset, data: Rest(data) }, About::Handle(handle, offset))
+                    self.place.session.call(
+                        &Write {
+                            handle,
+                            offset,
+                            data: Rest(data),
+                        },
+                        About::Handle(handle, offset),
+                    )
                 })
                 .and_then(|reply| reply.get::<Write<'_>>().map_err(errno))
                 .map(|reply| {
@@ -241,7 +289,11 @@ impl FileOps for RemoteFile {
 
     fn stat(&self) -> Result<Stat, Errno> {
         let mut state = self.state.lock();
-        let reply = self.with_handle(&mut state, |_, handle| self.place.session.call(&Getattr { handle }, About::Handle(handle, 0)))?;
+        let reply = self.with_handle(&mut state, |_, handle| {
+            self.place
+                .session
+                .call(&Getattr { handle }, About::Handle(handle, 0))
+        })?;
         let stat = reply.get::<Getattr>().map_err(errno)?;
         state.size = stat.size;
         Ok(to_abi(&stat))
@@ -258,7 +310,15 @@ impl FileOps for RemoteFile {
         }
         let mut state = self.state.lock();
         self.drop_ahead(&mut state);
-        self.with_handle(&mut state, |_, handle| self.place.session.call(&Truncate { handle, size: length }, About::Handle(handle, length)))?;
+        self.with_handle(&mut state, |_, handle| {
+            self.place.session.call(
+                &Truncate {
+                    handle,
+                    size: length,
+                },
+                About::Handle(handle, length),
+            )
+        })?;
         state.size = length;
         Ok(())
     }
@@ -266,7 +326,13 @@ impl FileOps for RemoteFile {
     fn fsync(&self) -> Result<(), Errno> {
         let mut state = self.state.lock();
         self.with_handle(&mut state, |_, handle| {
-            self.place.session.call(&Fsync { handle, level: SyncLevel::All }, About::Handle(handle, 0))
+            self.place.session.call(
+                &Fsync {
+                    handle,
+                    level: SyncLevel::All,
+                },
+                About::Handle(handle, 0),
+            )
         })
         .map(drop)
     }
@@ -277,7 +343,12 @@ impl Drop for RemoteFile {
         let mut state = self.state.lock();
         self.drop_ahead(&mut state);
         if state.opened.generation == self.place.session.generation() {
-            forget(&self.place.session, &Close { handle: state.opened.handle });
+            forget(
+                &self.place.session,
+                &Close {
+                    handle: state.opened.handle,
+                },
+            );
         }
     }
 }

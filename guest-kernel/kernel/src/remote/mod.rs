@@ -56,7 +56,11 @@ pub fn init() {
 /// The token as the server knows it: the text of its token file, lower-case hexadecimal.
 fn token() -> Vec<u8> {
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
-    settings::get().token.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    settings::get()
+        .token
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 fn endpoint((address, port): ([u8; 4], u16)) -> Endpoint {
@@ -69,7 +73,10 @@ fn run() {
         let seen = WORK.seen();
         let sessions: Vec<Arc<Session>> = SESSIONS.lock().clone();
         let next = sessions.iter().map(|session| session.look_after()).min();
-        WORK.wait_until(seen, next.map(|next| next.max(time::now() + Duration::from_millis(1))));
+        WORK.wait_until(
+            seen,
+            next.map(|next| next.max(time::now() + Duration::from_millis(1))),
+        );
     }
 }
 
@@ -83,7 +90,10 @@ fn session(server: Server) -> Result<Arc<Session>, Errno> {
     // Made outside the lock: it allocates.
     let new = Arc::new(Session::new(server, Purpose::Files, &token()));
     let mut sessions = SESSIONS.lock();
-    if let Some(session) = sessions.iter().find(|session| session.server == server && session.purpose == Purpose::Files) {
+    if let Some(session) = sessions
+        .iter()
+        .find(|session| session.server == server && session.purpose == Purpose::Files)
+    {
         return Ok(Arc::clone(session));
     }
     if sessions.len() >= SESSIONS_MAX {
@@ -98,16 +108,28 @@ fn session(server: Server) -> Result<Arc<Session>, Errno> {
 /// The session of trace and verdicts of this boot.
 fn run_session() -> Result<Arc<Session>, Errno> {
     let sessions = SESSIONS.lock();
-    sessions.iter().find(|session| session.purpose == Purpose::Run).cloned().ok_or(Errno::ENXIO)
+    sessions
+        .iter()
+        .find(|session| session.purpose == Purpose::Run)
+        .cloned()
+        .ok_or(Errno::ENXIO)
 }
 
 /// Whether a path is below this boot's own run folder: what programs write there, verdicts above all,
 /// goes the same way as the trace and is not part of it.
 fn in_run_folder(path: &RemotePath) -> bool {
-    let Some(run) = &settings::get().run else { return false };
+    let Some(run) = &settings::get().run else {
+        return false;
+    };
     let own_server = path.server() == Server::Settings;
     own_server
         && path.export() == Some(channel::EXPORT.as_bytes())
-        && path.names().first().is_some_and(|name| name == run.id.as_bytes())
-        && path.names().get(1).is_some_and(|name| *name == channel::machine_name(run).into_bytes())
+        && path
+            .names()
+            .first()
+            .is_some_and(|name| name == run.id.as_bytes())
+        && path
+            .names()
+            .get(1)
+            .is_some_and(|name| *name == channel::machine_name(run).into_bytes())
 }

@@ -37,14 +37,25 @@ enum Attempt {
 impl Place {
     /// None for the list of exports.
     pub(super) fn new(path: &RemotePath) -> Result<Option<Self>, Errno> {
-        let Some(export) = path.export() else { return Ok(None) };
-        let session =
-            if super::in_run_folder(path) { super::run_session()? } else { super::session(path.server())? };
+        let Some(export) = path.export() else {
+            return Ok(None);
+        };
+        let session = if super::in_run_folder(path) {
+            super::run_session()?
+        } else {
+            super::session(path.server())?
+        };
         let mut names = PathBuf::new();
         for name in path.names() {
-            names.push(name).map_err(|error| Errno::from_number(error.refusal().0.0).unwrap_or(Errno::EINVAL))?;
+            names.push(name).map_err(|error| {
+                Errno::from_number(error.refusal().0.0).unwrap_or(Errno::EINVAL)
+            })?;
         }
-        Ok(Some(Self { session, export: export.to_vec(), path: names }))
+        Ok(Some(Self {
+            session,
+            export: export.to_vec(),
+            path: names,
+        }))
     }
 
     fn about(&self) -> About<'_> {
@@ -52,7 +63,10 @@ impl Place {
     }
 
     /// Asks with the export's root handle; again with a new one when the session was lost.
-    fn ask(&self, call: impl Fn(&Session, Root, Attempt) -> Result<Reply, Errno>) -> Result<(Reply, u32), Errno> {
+    fn ask(
+        &self,
+        call: impl Fn(&Session, Root, Attempt) -> Result<Reply, Errno>,
+    ) -> Result<(Reply, u32), Errno> {
         let mut attempt = Attempt::First;
         for _ in 0..LOST_MAX {
             let root = self.session.root(&self.export)?;
@@ -69,8 +83,15 @@ impl Place {
 
     /// What the path names.
     pub(super) fn stat(&self) -> Result<Stat, Errno> {
-        let (reply, _) =
-            self.ask(|session, root, _| session.call(&Lookup { dir: root.handle, path: self.path.as_path() }, self.about()))?;
+        let (reply, _) = self.ask(|session, root, _| {
+            session.call(
+                &Lookup {
+                    dir: root.handle,
+                    path: self.path.as_path(),
+                },
+                self.about(),
+            )
+        })?;
         reply.get::<Lookup<'_>>().map_err(errno)
     }
 
@@ -87,10 +108,22 @@ impl Place {
                 Attempt::First => flags,
                 Attempt::Again => message::OpenFlags(flags.0 & !message::OpenFlags::EXCLUSIVE.0),
             };
-            session.call(&message::Open { dir: root.handle, flags, mode: 0o644, path: self.path.as_path() }, self.about())
+            session.call(
+                &message::Open {
+                    dir: root.handle,
+                    flags,
+                    mode: 0o644,
+                    path: self.path.as_path(),
+                },
+                self.about(),
+            )
         })?;
         let opened = reply.get::<message::Open<'_>>().map_err(errno)?;
-        Ok(Opened { generation, handle: opened.handle, stat: opened.stat })
+        Ok(Opened {
+            generation,
+            handle: opened.handle,
+            stat: opened.stat,
+        })
     }
 }
 
@@ -98,14 +131,25 @@ impl Place {
 pub fn open(path: &RemotePath, flags: OpenFlags) -> Result<File, Errno> {
     let ticket = Ticket::new()?;
     let Some(place) = Place::new(path)? else {
-        return if flags.writable() { Err(Errno::EISDIR) } else { ExportList::open(super::session(path.server())?, ticket) };
+        return if flags.writable() {
+            Err(Errno::EISDIR)
+        } else {
+            ExportList::open(super::session(path.server())?, ticket)
+        };
     };
     let access = place.access()?;
-    if place.path.as_path().is_empty() || (!flags.writable() && !flags.contains(OpenFlags::CREATE)) {
+    if place.path.as_path().is_empty() || (!flags.writable() && !flags.contains(OpenFlags::CREATE))
+    {
         let stat = place.stat()?;
         if stat.kind == Kind::Directory {
-            let changes = flags.writable() || flags.contains(OpenFlags::TRUNC) || flags.contains(OpenFlags::CREATE);
-            return if changes { Err(Errno::EISDIR) } else { RemoteDirectory::open(place, ticket) };
+            let changes = flags.writable()
+                || flags.contains(OpenFlags::TRUNC)
+                || flags.contains(OpenFlags::CREATE);
+            return if changes {
+                Err(Errno::EISDIR)
+            } else {
+                RemoteDirectory::open(place, ticket)
+            };
         }
     }
     let mut wire = message::OpenFlags(0);
@@ -113,7 +157,12 @@ pub fn open(path: &RemotePath, flags: OpenFlags) -> Result<File, Errno> {
         wire = wire | message::OpenFlags::READ;
     }
     if flags.writable() {
-        wire = wire | if access == Access::AppendOnly { message::OpenFlags::APPEND } else { message::OpenFlags::WRITE };
+        wire = wire
+            | if access == Access::AppendOnly {
+                message::OpenFlags::APPEND
+            } else {
+                message::OpenFlags::WRITE
+            };
     }
     for (ours, theirs) in [
         (OpenFlags::CREATE, message::OpenFlags::CREATE),
@@ -126,19 +175,32 @@ pub fn open(path: &RemotePath, flags: OpenFlags) -> Result<File, Errno> {
     }
     let opened = place.open(wire)?;
     let appends = flags.contains(OpenFlags::APPEND) || access == Access::AppendOnly;
-    Ok(Arc::new(RemoteFile::new(place, opened, flags, wire, appends, ticket)))
+    Ok(Arc::new(RemoteFile::new(
+        place, opened, flags, wire, appends, ticket,
+    )))
 }
 
 /// Makes a directory.
 pub fn mkdir(path: &RemotePath) -> Result<(), Errno> {
     let place = Place::new(path)?.ok_or(Errno::EEXIST)?;
     let result = place.ask(|session, root, attempt| {
-        let reply = session.call(&message::Mkdir { dir: root.handle, mode: 0o755, path: place.path.as_path() }, place.about());
+        let reply = session.call(
+            &message::Mkdir {
+                dir: root.handle,
+                mode: 0o755,
+                path: place.path.as_path(),
+            },
+            place.about(),
+        );
         match (reply, attempt) {
             // The lost session made it.
-            (Err(Errno::EEXIST), Attempt::Again) => {
-                session.call(&Lookup { dir: root.handle, path: place.path.as_path() }, place.about())
-            }
+            (Err(Errno::EEXIST), Attempt::Again) => session.call(
+                &Lookup {
+                    dir: root.handle,
+                    path: place.path.as_path(),
+                },
+                place.about(),
+            ),
             (reply, _) => reply,
         }
     });
@@ -154,7 +216,14 @@ pub fn unlink(path: &RemotePath) -> Result<(), Errno> {
     let lost = core::cell::Cell::new(false);
     let result = place.ask(|session, root, attempt| {
         lost.set(attempt == Attempt::Again);
-        session.call(&message::Unlink { dir: root.handle, removes: Removes::Either, path: place.path.as_path() }, place.about())
+        session.call(
+            &message::Unlink {
+                dir: root.handle,
+                removes: Removes::Either,
+                path: place.path.as_path(),
+            },
+            place.about(),
+        )
     });
     match result {
         // The lost session removed it.
@@ -173,13 +242,16 @@ pub fn rename(from: &RemotePath, to: &RemotePath) -> Result<(), Errno> {
     let lost = core::cell::Cell::new(false);
     let result = from.ask(|session, root, attempt| {
         lost.set(attempt == Attempt::Again);
-        session.call(&message::Rename {
-            from_dir: root.handle,
-            to_dir: root.handle,
-            replace: true,
-            from: from.path.as_path(),
-            to: to.path.as_path(),
-        }, from.about())
+        session.call(
+            &message::Rename {
+                from_dir: root.handle,
+                to_dir: root.handle,
+                replace: true,
+                from: from.path.as_path(),
+                to: to.path.as_path(),
+            },
+            from.about(),
+        )
     });
     match result {
         // The lost session renamed it, if the new name is there.
@@ -190,7 +262,9 @@ pub fn rename(from: &RemotePath, to: &RemotePath) -> Result<(), Errno> {
 
 /// Whether the path is a directory one can be in.
 pub fn check_directory(path: &RemotePath) -> Result<(), Errno> {
-    let Some(place) = Place::new(path)? else { return Ok(()) };
+    let Some(place) = Place::new(path)? else {
+        return Ok(());
+    };
     match place.stat()?.kind {
         Kind::Directory => Ok(()),
         Kind::File => Err(Errno::ENOTDIR),
@@ -209,9 +283,18 @@ pub fn read_file(path: &RemotePath) -> Result<Vec<u8>, Errno> {
     }
     let opened = place.open(message::OpenFlags::READ)?;
     let flags = message::OpenFlags::READ;
-    let file = RemoteFile::new(place, opened, OpenFlags::RDONLY, flags, false, Ticket::new()?);
+    let file = RemoteFile::new(
+        place,
+        opened,
+        OpenFlags::RDONLY,
+        flags,
+        false,
+        Ticket::new()?,
+    );
     let mut content = Vec::new();
-    content.try_reserve_exact(stat.size as usize).map_err(|_| Errno::ENOMEM)?;
+    content
+        .try_reserve_exact(stat.size as usize)
+        .map_err(|_| Errno::ENOMEM)?;
     content.resize(stat.size as usize, 0);
     let mut len = 0;
     while len < content.len() {

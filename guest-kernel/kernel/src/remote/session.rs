@@ -124,9 +124,13 @@ fn random_id() -> ClientId {
     let random = x86_64::instructions::random::RdRand::new();
     let mut mixed = time::read_tsc() ^ time::wall_ns();
     let mut word = || {
-        mixed = mixed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(time::read_tsc());
+        mixed = mixed
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(time::read_tsc());
         let own = mixed ^ mixed >> 29;
-        random.and_then(|random| random.get_u64()).map_or(own, |random| random ^ own)
+        random
+            .and_then(|random| random.get_u64())
+            .map_or(own, |random| random ^ own)
     };
     let mut id = [0; 16];
     id[..8].copy_from_slice(&word().to_le_bytes());
@@ -170,7 +174,11 @@ pub struct Asked {
 fn record_answer(request: Option<u32>, reply: &Reply) {
     if let Some(request) = request {
         let status = reply.failure().map_or(0, |failure| failure.errno.status());
-        trace::emit(&Payload::RemoteAnswer { request, status, bytes: reply.payload_len() as u64 });
+        trace::emit(&Payload::RemoteAnswer {
+            request,
+            status,
+            bytes: reply.payload_len() as u64,
+        });
     }
 }
 
@@ -182,8 +190,13 @@ pub fn errno(failure: Failure) -> Errno {
 impl Session {
     /// A session that is not connected yet; the thread `remote` will do that.
     pub fn new(server: Endpoint, purpose: Purpose, token: &[u8]) -> Self {
-        let config =
-            Config { client: random_id(), name: purpose.name().into(), token: token.to_vec(), slots: SLOTS, max_frame: FRAME };
+        let config = Config {
+            client: random_id(),
+            name: purpose.name().into(),
+            token: token.to_vec(),
+            slots: SLOTS,
+            max_frame: FRAME,
+        };
         let now = time::now();
         Self {
             server,
@@ -248,7 +261,10 @@ impl Session {
         let mut state = self.state.lock();
         let ticket = state.client.submit(call, now_ms())?;
         self.pump(&mut state);
-        Ok(Asked { ticket, record: None })
+        Ok(Asked {
+            ticket,
+            record: None,
+        })
     }
 
     /// The trace's record of a request; the trace's own are not recorded.
@@ -257,7 +273,10 @@ impl Session {
             return None;
         }
         let text = about.to_string();
-        trace::emit(&Payload::RemoteRequest { operation: operation.number(), text: Cow::Owned(text.into_bytes()) })
+        trace::emit(&Payload::RemoteRequest {
+            operation: operation.number(),
+            text: Cow::Owned(text.into_bytes()),
+        })
     }
 
     /// Waits for the answer. A refusal is an error.
@@ -311,7 +330,11 @@ impl Session {
             let generation = {
                 let state = self.state.lock();
                 let generation = state.client.generation();
-                if let Some(root) = state.roots.get(export).filter(|root| root.generation == generation) {
+                if let Some(root) = state
+                    .roots
+                    .get(export)
+                    .filter(|root| root.generation == generation)
+                {
                     return Ok(*root);
                 }
                 generation
@@ -320,7 +343,11 @@ impl Session {
                 Ok(reply) => {
                     let attached = reply.get::<Attach<'_>>().map_err(errno)?;
                     let mut state = self.state.lock();
-                    let root = Root { generation: state.client.generation(), handle: attached.root, access: attached.access };
+                    let root = Root {
+                        generation: state.client.generation(),
+                        handle: attached.root,
+                        access: attached.access,
+                    };
                     state.roots.insert(export.to_vec(), root);
                     return Ok(root);
                 }
@@ -333,7 +360,9 @@ impl Session {
 
     /// Moves bytes both ways without sleeping; whether anything came in.
     fn pump(&self, state: &mut State) -> bool {
-        let Link::Up { socket } = state.link else { return false };
+        let Link::Up { socket } = state.link else {
+            return false;
+        };
         let mut received = false;
         let mut broken = None;
         {
@@ -369,7 +398,11 @@ impl Session {
                         net.took(len);
                         received = true;
                         if let Err(error) = state.client.receive(&state.buffer[..len], now_ms()) {
-                            println!("remote: {}:{}: {error}", Ip(self.server.address), self.server.port);
+                            println!(
+                                "remote: {}:{}: {error}",
+                                Ip(self.server.address),
+                                self.server.port
+                            );
                             broken = Some("connection dropped");
                         }
                     }
@@ -401,7 +434,11 @@ impl Session {
         state.backoff = RETRY.0;
         if core::mem::take(&mut state.away_told) {
             let seconds = away.map_or(0, |since| (time::now() - since).as_secs());
-            println!("remote: {}:{} is back after {seconds} s", Ip(self.server.address), self.server.port);
+            println!(
+                "remote: {}:{} is back after {seconds} s",
+                Ip(self.server.address),
+                self.server.port
+            );
         }
     }
 
@@ -413,7 +450,9 @@ impl Session {
         }
         state.client.disconnected();
         let now = time::now();
-        state.link = Link::Down { retry_at: now + state.backoff };
+        state.link = Link::Down {
+            retry_at: now + state.backoff,
+        };
         state.backoff = (state.backoff * 2).min(RETRY.1);
         state.away_since.get_or_insert(now);
         state.why_away = why;
@@ -426,7 +465,11 @@ impl Session {
         let state = &mut *state;
         if let Status::Refused(failure) = state.client.status() {
             if !core::mem::replace(&mut state.refusal_told, true) {
-                println!("remote: {}:{} refuses us: {failure}", Ip(self.server.address), self.server.port);
+                println!(
+                    "remote: {}:{} refuses us: {failure}",
+                    Ip(self.server.address),
+                    self.server.port
+                );
                 self.drop_link(state, "refused");
                 self.event.signal();
             }
@@ -448,7 +491,11 @@ impl Session {
             state.why_away = "no network address";
             return time::now() + RETRY.0;
         }
-        let socket = net.stack.socket(Kind::Stream, Owner::Kernel, SharedEvent(Arc::clone(&self.event)));
+        let socket = net.stack.socket(
+            Kind::Stream,
+            Owner::Kernel,
+            SharedEvent(Arc::clone(&self.event)),
+        );
         let _ = net.stack.set_nodelay(socket, NoDelay::On);
         let result = net.stack.connect(socket, self.server);
         net.push();
@@ -480,7 +527,11 @@ impl Session {
             }
             Err(Errno::EALREADY) if now < since + CONNECT_PATIENCE => now + CONNECT_LOOK,
             Err(error) => {
-                let why = if error == Errno::EALREADY { Errno::ETIMEDOUT } else { error };
+                let why = if error == Errno::EALREADY {
+                    Errno::ETIMEDOUT
+                } else {
+                    error
+                };
                 self.drop_link(state, why.text());
                 now + RETRY.0
             }
@@ -495,7 +546,11 @@ impl Session {
         {
             state.ping = None;
         }
-        if state.client.silence_ms(now_ms()).is_some_and(|silence| u128::from(silence) > SILENCE.as_millis()) {
+        if state
+            .client
+            .silence_ms(now_ms())
+            .is_some_and(|silence| u128::from(silence) > SILENCE.as_millis())
+        {
             self.drop_link(state, "no answer");
             return now + RETRY.0;
         }
@@ -509,10 +564,17 @@ impl Session {
     }
 
     fn tell_away(&self, state: &mut State) {
-        let away = state.away_since.is_some_and(|since| time::now() > since + AWAY_LINE);
+        let away = state
+            .away_since
+            .is_some_and(|since| time::now() > since + AWAY_LINE);
         if away && !state.away_told {
             state.away_told = true;
-            println!("remote: {}:{} is away ({}); waiting for it", Ip(self.server.address), self.server.port, state.why_away);
+            println!(
+                "remote: {}:{} is away ({}); waiting for it",
+                Ip(self.server.address),
+                self.server.port,
+                state.why_away
+            );
         }
     }
 }

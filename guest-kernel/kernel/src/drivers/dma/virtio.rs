@@ -105,7 +105,10 @@ impl<const SIZE: usize> Ring<SIZE> {
 
     fn pointer(&self, buffer: &Buffer) -> *mut u8 {
         let offset = usize::from(buffer.0) * BUFFER_LEN;
-        assert!(offset + BUFFER_LEN <= self.memory.size(), "a buffer of this ring");
+        assert!(
+            offset + BUFFER_LEN <= self.memory.size(),
+            "a buffer of this ring"
+        );
         self.memory.as_ptr().wrapping_add(offset)
     }
 
@@ -149,7 +152,10 @@ impl<const SIZE: usize> Ring<SIZE> {
     fn note_lent(&mut self, token: Result<u16, Error>, buffer: Buffer) -> Result<(), Error> {
         match token {
             Ok(token) => {
-                assert!(self.lent.lend(token, buffer.0), "the queue gave out a token twice");
+                assert!(
+                    self.lent.lend(token, buffer.0),
+                    "the queue gave out a token twice"
+                );
                 Ok(())
             }
             Err(error) => {

@@ -62,7 +62,11 @@ impl Card {
     pub fn probe(function: &Function) -> Result<Arc<Self>, ProbeError> {
         let (registers, msix) = PciTransport::new(function)?;
         registers.reset()?;
-        Ok(Arc::new(Self { registers, msix, counters: Counters::default() }))
+        Ok(Arc::new(Self {
+            registers,
+            msix,
+            counters: Counters::default(),
+        }))
     }
 
     /// Whether the device can interrupt by message. Only then may a vector be written: BitVisor calls
@@ -73,7 +77,9 @@ impl Card {
 
     /// Lets queues started from now on interrupt by this message; false if the device cannot.
     pub fn use_message(&self, message: Message) -> bool {
-        let enabled = self.msix.is_some_and(|msix| msix.enable(self.registers.bdf(), message));
+        let enabled = self
+            .msix
+            .is_some_and(|msix| msix.enable(self.registers.bdf(), message));
         if enabled {
             self.registers.use_vector(0);
         }
@@ -120,7 +126,12 @@ impl Card {
             pump: Pump::Closed,
             refilled: false,
         };
-        let sender = Sender { card: Arc::clone(self), ring: Some(transmit), unannounced: 0, lie: None };
+        let sender = Sender {
+            card: Arc::clone(self),
+            ring: Some(transmit),
+            unannounced: 0,
+            lie: None,
+        };
         Ok((receiver, sender))
     }
 
@@ -173,7 +184,9 @@ impl Receiver {
 
     /// Rings the doorbell for returned buffers if the device waits for them.
     pub fn flush(&mut self) {
-        if core::mem::take(&mut self.refilled) && self.ring.as_ref().is_some_and(|ring| ring.wants_notify()) {
+        if core::mem::take(&mut self.refilled)
+            && self.ring.as_ref().is_some_and(|ring| ring.wants_notify())
+        {
             self.card.ring(queue::RECEIVE);
         }
     }
@@ -185,11 +198,20 @@ impl Receiver {
 
     /// A half without a device: takes nothing in.
     pub fn broken(card: Arc<Card>) -> Self {
-        Self { card, ring: None, waiting: None, lie: None, pump: Pump::Closed, refilled: false }
+        Self {
+            card,
+            ring: None,
+            waiting: None,
+            lie: None,
+            pump: Pump::Closed,
+            refilled: false,
+        }
     }
 
     fn look(&mut self) -> bool {
-        let Some(ring) = &mut self.ring else { return false };
+        let Some(ring) = &mut self.ring else {
+            return false;
+        };
         if self.lie.is_some() {
             return false;
         }
@@ -244,7 +266,9 @@ pub struct Sender {
 impl Sender {
     /// Rings the doorbell for frames the device was not told about.
     pub fn flush(&mut self) {
-        if core::mem::take(&mut self.unannounced) > 0 && self.ring.as_ref().is_some_and(|ring| ring.wants_notify()) {
+        if core::mem::take(&mut self.unannounced) > 0
+            && self.ring.as_ref().is_some_and(|ring| ring.wants_notify())
+        {
             self.card.ring(queue::TRANSMIT);
         }
     }
@@ -264,7 +288,12 @@ impl Sender {
 
     /// A half without a device: frames vanish.
     pub fn broken(card: Arc<Card>) -> Self {
-        Self { card, ring: None, unannounced: 0, lie: None }
+        Self {
+            card,
+            ring: None,
+            unannounced: 0,
+            lie: None,
+        }
     }
 
     fn reap(&mut self) {
@@ -282,7 +311,9 @@ impl Transmit for Sender {
         if ring.free_count() < REAP_BELOW {
             self.reap();
         }
-        let Some(ring) = &mut self.ring else { return true };
+        let Some(ring) = &mut self.ring else {
+            return true;
+        };
         if ring.has_free() {
             return true;
         }

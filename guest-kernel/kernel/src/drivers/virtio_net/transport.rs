@@ -54,12 +54,16 @@ impl fmt::Display for ProbeError {
         match self {
             Self::NoCapabilities => f.write_str("no PCI capabilities"),
             Self::Missing(kind) => write!(f, "no virtio structure of type {kind}"),
-            Self::BadRegion(kind) => write!(f, "virtio structure of type {kind} is not in a memory BAR"),
+            Self::BadRegion(kind) => {
+                write!(f, "virtio structure of type {kind} is not in a memory BAR")
+            }
             Self::NoReset => f.write_str("does not reset"),
             Self::Legacy => f.write_str("legacy interface only"),
             Self::FeaturesRefused => f.write_str("refuses our features"),
             Self::NoVector(queue) => write!(f, "queue {queue} takes no interrupt vector"),
-            Self::BadDoorbell(queue) => write!(f, "doorbell of queue {queue} lies outside its registers"),
+            Self::BadDoorbell(queue) => {
+                write!(f, "doorbell of queue {queue} lies outside its registers")
+            }
             Self::Queue(error) => write!(f, "queue set-up: {error}"),
         }
     }
@@ -106,11 +110,18 @@ impl PciTransport {
                 break;
             }
             let head = pci::read(bdf, at);
-            let (id, next, cap_len, kind) = (head as u8, (head >> 8) as u8, (head >> 16) as u8, (head >> 24) as u8);
+            let (id, next, cap_len, kind) = (
+                head as u8,
+                (head >> 8) as u8,
+                (head >> 16) as u8,
+                (head >> 24) as u8,
+            );
             match id {
                 capability::MSIX => msix = Some(Msix { at }),
                 capability::VENDOR if cap_len >= 16 => {
-                    let slot = found.get_mut(usize::from(kind)).filter(|slot| slot.is_none());
+                    let slot = found
+                        .get_mut(usize::from(kind))
+                        .filter(|slot| slot.is_none());
                     if let Some(slot) = slot {
                         *slot = Some(Region {
                             bar: pci::read(bdf, at.wrapping_add(4)) as u8,
@@ -174,7 +185,8 @@ impl PciTransport {
     /// Steps 2 to 6 of the initialisation (section 3.1.1), after a reset.
     pub fn negotiate(&self) -> Result<(), ProbeError> {
         let half = |select: u32| {
-            self.common.write::<u32>(common::DEVICE_FEATURE_SELECT, select);
+            self.common
+                .write::<u32>(common::DEVICE_FEATURE_SELECT, select);
             u64::from(self.common.read::<u32>(common::DEVICE_FEATURE))
         };
         self.write_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
@@ -183,22 +195,33 @@ impl PciTransport {
             return Err(ProbeError::Legacy);
         }
         for (select, bits) in [(0, features as u32), (1, (features >> 32) as u32)] {
-            self.common.write::<u32>(common::DRIVER_FEATURE_SELECT, select);
+            self.common
+                .write::<u32>(common::DRIVER_FEATURE_SELECT, select);
             self.common.write::<u32>(common::DRIVER_FEATURE, bits);
         }
-        self.write_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK);
-        if self.status().contains(DeviceStatus::FEATURES_OK) { Ok(()) } else { Err(ProbeError::FeaturesRefused) }
+        self.write_status(
+            DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK,
+        );
+        if self.status().contains(DeviceStatus::FEATURES_OK) {
+            Ok(())
+        } else {
+            Err(ProbeError::FeaturesRefused)
+        }
     }
 
     /// Step 8: the device may work.
     pub fn start(&self) {
         self.write_status(
-            DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK | DeviceStatus::DRIVER_OK,
+            DeviceStatus::ACKNOWLEDGE
+                | DeviceStatus::DRIVER
+                | DeviceStatus::FEATURES_OK
+                | DeviceStatus::DRIVER_OK,
         );
     }
 
     fn write_status(&self, status: DeviceStatus) {
-        self.common.write::<u8>(common::DEVICE_STATUS, status.bits() as u8);
+        self.common
+            .write::<u8>(common::DEVICE_STATUS, status.bits() as u8);
     }
 
     fn status(&self) -> DeviceStatus {
@@ -207,7 +230,10 @@ impl PciTransport {
 
     /// Rings a queue's doorbell: one store.
     pub fn notify(&self, queue: u16) {
-        self.notify.write::<u16>(self.doorbells[usize::from(queue)].load(Ordering::Relaxed), queue);
+        self.notify.write::<u16>(
+            self.doorbells[usize::from(queue)].load(Ordering::Relaxed),
+            queue,
+        );
     }
 
     /// Whether a queue took the vector it was given (section 4.1.5.1.2).
@@ -218,7 +244,11 @@ impl PciTransport {
         }
         self.common.write::<u16>(common::QUEUE_SELECT, queue);
         let took = self.common.read::<u16>(common::QUEUE_MSIX_VECTOR) == vector;
-        if took { Ok(()) } else { Err(ProbeError::NoVector(queue)) }
+        if took {
+            Ok(())
+        } else {
+            Err(ProbeError::NoVector(queue))
+        }
     }
 
     /// Looks up the doorbell of a queue.
@@ -249,10 +279,12 @@ impl PciTransport {
 fn map_region(bdf: Bdf, region: Region, least: usize) -> Option<Mmio> {
     let base = bar_address(bdf, region.bar)?;
     let len = (region.len as usize).min(64 << 10);
-    if len < least || region.offset % 4 != 0 {
+    if len < least || !region.offset.is_multiple_of(4) {
         return None;
     }
-    let start = base.checked_add(u64::from(region.offset)).filter(|start| *start < 1 << 46)?;
+    let start = base
+        .checked_add(u64::from(region.offset))
+        .filter(|start| *start < 1 << 46)?;
     Some(Mmio::map(PhysAddr::new(start), len))
 }
 
@@ -264,7 +296,9 @@ pub fn bar_address(bdf: Bdf, bar: u8) -> Option<u64> {
     let low = pci::read(bdf, register::BAR0 + 4 * bar);
     let base = match low & 0b111 {
         0b000 => u64::from(low & !0xf),
-        0b100 if bar < 5 => u64::from(low & !0xf) | u64::from(pci::read(bdf, register::BAR0 + 4 * bar + 4)) << 32,
+        0b100 if bar < 5 => {
+            u64::from(low & !0xf) | u64::from(pci::read(bdf, register::BAR0 + 4 * bar + 4)) << 32
+        }
         _ => return None,
     };
     (base != 0).then_some(base)
@@ -305,7 +339,14 @@ impl Transport for Setup<'_> {
         false
     }
 
-    fn queue_set(&mut self, queue: u16, size: u32, descriptors: u64, driver_area: u64, device_area: u64) {
+    fn queue_set(
+        &mut self,
+        queue: u16,
+        size: u32,
+        descriptors: u64,
+        driver_area: u64,
+        device_area: u64,
+    ) {
         let common = &self.0.common;
         common.write::<u16>(common::QUEUE_SELECT, queue);
         common.write::<u16>(common::QUEUE_SIZE, size as u16);
@@ -335,11 +376,18 @@ impl Transport for Setup<'_> {
         0
     }
 
-    fn read_config_space<T: FromBytes + IntoBytes>(&self, _offset: usize) -> virtio_drivers::Result<T> {
+    fn read_config_space<T: FromBytes + IntoBytes>(
+        &self,
+        _offset: usize,
+    ) -> virtio_drivers::Result<T> {
         Err(virtio_drivers::Error::Unsupported)
     }
 
-    fn write_config_space<T: IntoBytes + Immutable>(&mut self, _offset: usize, _value: T) -> virtio_drivers::Result<()> {
+    fn write_config_space<T: IntoBytes + Immutable>(
+        &mut self,
+        _offset: usize,
+        _value: T,
+    ) -> virtio_drivers::Result<()> {
         Err(virtio_drivers::Error::Unsupported)
     }
 }
