@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
+use crate::defects::{self, Defect};
 use crate::guest_memory::Fault;
 use crate::vcpu::{Vcpu, bits};
 
@@ -264,7 +265,9 @@ impl<'a> Repetition<'a> {
         };
         Self {
             instruction,
-            is_over: repeated && vcpu.register(RCX) & mask == 0,
+            is_over: repeated
+                && vcpu.register(RCX) & mask == 0
+                && !defects::planted(Defect::RepeatZeroMoves),
             source: place([
                 OpKind::MemorySegSI,
                 OpKind::MemorySegESI,

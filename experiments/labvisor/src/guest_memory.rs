@@ -255,7 +255,8 @@ impl GuestMemory {
                 return Err(fault(0, 0));
             }
             let large = format.has_large(level) && entry & flags::LARGE != 0;
-            if format.reserved(level, large, nx) & entry != 0 {
+            let reserved = format.reserved(level, large, nx) & entry != 0;
+            if reserved && !defects::planted(Defect::ReservedBitsIgnored) {
                 return Err(fault(1, 1));
             }
             let pointer_of_pae = format.levels == 3 && level == 2;
@@ -277,12 +278,19 @@ impl GuestMemory {
                     && wp
                     && !defects::planted(Defect::WriteIgnoresReadOnly))
                 || (access.fetch && (no_execute || (smep && !user && user_page)))
-                || (!user && !access.fetch && smap && user_page);
+                || (!user
+                    && !access.fetch
+                    && smap
+                    && user_page
+                    && !defects::planted(Defect::SmapIgnored));
             if refused {
                 return Err(fault(1, 0));
             }
             self.mark(m, &path[level..format.levels], access.write);
             let size = format.page_size(level);
+            if defects::planted(Defect::LargePageOffset) {
+                return Ok(format.address(entry, size) + linear % PAGE);
+            }
             return Ok(format.address(entry, size) + (linear & (size - 1)));
         }
         Err(fault(0, 0))

@@ -4,6 +4,7 @@
 
 use core::ops::Range;
 
+use crate::defects::{self, Defect};
 use crate::virtio;
 
 const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -87,7 +88,7 @@ impl Function {
 
     /// One byte; all ones for a function the slot does not have.
     pub fn read(&self, target: Target) -> u8 {
-        if target.function == 0 {
+        if target.function == 0 || defects::planted(Defect::PhantomFunctions) {
             self.bytes[target.offset % self.bytes.len()]
         } else {
             0xff
@@ -104,6 +105,8 @@ impl Function {
             let writable = match offset {
                 COMMAND => COMMAND_WRITABLE[0],
                 0x05 => COMMAND_WRITABLE[1],
+                0x00..0x04 if defects::planted(Defect::PciIdsWritable) => 0xff,
+                0x19 if defects::planted(Defect::BarSizeWrong) => 0xff,
                 0x19 => (!(LENGTH - 1) >> 8) as u8,
                 0x1a | 0x1b => 0xff,
                 _ => 0,

@@ -50,6 +50,8 @@ pub enum Exit {
     Other(u64),
 }
 
+const INVLPGA: u64 = 0x7a;
+
 impl Exit {
     fn from_code(code: u64) -> Self {
         match code {
@@ -59,7 +61,7 @@ impl Exit {
             0x7c => Exit::Msr,
             0x7f => Exit::Shutdown,
             0x81 => Exit::Hypercall,
-            0x7a | 0x80 | 0x82..=0x86 => Exit::SvmInstruction,
+            INVLPGA | 0x80 | 0x82..=0x86 => Exit::SvmInstruction,
             0x400 => Exit::NestedFault,
             other => Exit::Other(other),
         }
@@ -105,6 +107,8 @@ pub struct Vmm {
     shell: hypercall::Shell,
     tsc_adjust: u64,
     ring: Option<trace::Ring>,
+    /// Only a defect leaves it held.
+    names_locked: bool,
     /// A quirk wants labvisor to panic after this exit.
     panic: Option<&'static str>,
 }
@@ -121,6 +125,7 @@ impl Vmm {
             shell: hypercall::Shell::default(),
             tsc_adjust: 0,
             ring: None,
+            names_locked: false,
             panic: None,
             net: None,
         }
@@ -159,6 +164,12 @@ impl Vmm {
             Exit::Io => self.io(vcpu, m),
             Exit::Msr => self.msr(vcpu, m),
             Exit::Hypercall => self.hypercall(vcpu, m),
+            Exit::SvmInstruction
+                if defects::planted(Defect::InvlpgaPanics)
+                    && vcpu.vmcb.control.exit_code == INVLPGA =>
+            {
+                return Err(Stop::Panic("INVLPGA not implemented"));
+            }
             Exit::SvmInstruction => self.svm_instruction(vcpu, m),
             Exit::GeneralProtection => self.general_protection(vcpu, m)?,
             Exit::NestedFault => self.nested_fault(vcpu, m)?,

@@ -44,8 +44,13 @@ impl Vmm {
             self.write_msr(vcpu, m, number, value)
         } else {
             self.read_msr(vcpu, m, number).map(|value| {
-                vcpu.vmcb.save.rax = value & 0xffff_ffff;
-                vcpu.registers.rdx = value >> 32;
+                let kept = if defects::planted(Defect::RdmsrUpperHalvesKept) {
+                    !0xffff_ffff
+                } else {
+                    0
+                };
+                vcpu.vmcb.save.rax = vcpu.vmcb.save.rax & kept | value & 0xffff_ffff;
+                vcpu.registers.rdx = vcpu.registers.rdx & kept | value >> 32;
             })
         };
         match outcome {
@@ -53,7 +58,15 @@ impl Vmm {
                 let length = self.instruction_length(vcpu, m, 2);
                 vcpu.finish_instruction(length);
             }
-            Err(Refused) => vcpu.inject(Exception::GeneralProtection(0)),
+            Err(Refused) if defects::planted(Defect::MsrFaultIsUd) => {
+                vcpu.inject(Exception::InvalidOpcode);
+            }
+            Err(Refused) => {
+                if defects::planted(Defect::FaultRipAdvanced) {
+                    vcpu.vmcb.save.rip += self.instruction_length(vcpu, m, 2);
+                }
+                vcpu.inject(Exception::GeneralProtection(0));
+            }
         }
     }
 
@@ -114,7 +127,10 @@ impl Vmm {
         if over_us && defects::quirk(Quirk::ApicOverHiddenPanics) {
             self.panic = Some("local APIC over hidden memory");
         }
-        if over_us && !defects::planted(Defect::ApicOverHidden) || value >> physical_bits(m) != 0 {
+        let reserved = value >> physical_bits(m) != 0 || value & APIC_BASE_RESERVED != 0;
+        if over_us && !defects::planted(Defect::ApicOverHidden)
+            || reserved && !defects::planted(Defect::ApicReservedTaken)
+        {
             return Err(Refused);
         }
         m.write_msr(APIC_BASE, value);
@@ -122,6 +138,8 @@ impl Vmm {
     }
 }
 
+/// Bits 0 to 7 and 9; bit 8 says "boot processor", 10 and 11 switch the APIC on.
+const APIC_BASE_RESERVED: u64 = 0x2ff;
 const VM_CR_LOCK: u64 = 1 << 3;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 

@@ -106,7 +106,8 @@ impl Device {
         if covers(offset, bytes.len(), NOTIFY) {
             let skip = (NOTIFY - offset) as usize;
             let value = number(&bytes[skip..(skip + 2).min(bytes.len())]);
-            return if value == TRANSMIT as u64 {
+            let any = defects::planted(Defect::NotifyAnyQueue);
+            return if value == TRANSMIT as u64 || any {
                 self.transmit(dma)
             } else {
                 None
@@ -203,6 +204,10 @@ impl Device {
             && unoffered
             && !defects::planted(Defect::FeaturesUnchecked)
         {
+            return None;
+        }
+        if defects::planted(Defect::StatusReplaced) {
+            self.status = value;
             return None;
         }
         self.status |= value & !status::NEEDS_RESET;

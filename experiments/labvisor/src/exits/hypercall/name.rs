@@ -15,6 +15,10 @@ impl Vmm {
         let access = Access::read(vcpu);
         let start = vcpu.registers.rbx;
         let mut result = None;
+        if self.names_locked {
+            vcpu.vmcb.save.rax = 0;
+            return;
+        }
         for offset in 0..LONGEST {
             let at = start.wrapping_add(offset);
             let mut byte = [0; 1];
@@ -28,6 +32,7 @@ impl Vmm {
                     vcpu.inject(fault.exception());
                     return;
                 }
+                self.names_locked = defects::planted(Defect::LockLeftHeld);
                 if defects::planted(Defect::NameFaultEnds) {
                     result = find(&name);
                 }
@@ -38,6 +43,9 @@ impl Vmm {
                 break;
             }
             name.push(byte[0]);
+        }
+        if name.len() as u64 == LONGEST && defects::planted(Defect::LongNamePanics) {
+            self.panic = Some("index out of bounds: the name has no end");
         }
         if name.len() as u64 == LONGEST && defects::planted(Defect::NameLengthUnchecked) {
             result = find_prefix(&name);

@@ -3,7 +3,7 @@
 use std::string::String;
 
 use super::Check;
-use super::guest::{DATA, Guest, HIDDEN, RAM, READ_ONLY, SUPERVISOR, TABLE};
+use super::guest::{CODE, DATA, Guest, HIDDEN, RAM, READ_ONLY, SUPERVISOR, TABLE};
 use crate::machine::Machine;
 use crate::vcpu::bits;
 
@@ -289,6 +289,67 @@ pub(super) const CHECKS: &[Check] = &[
         let offset = g.vcpu.vmcb.control.tsc_offset;
         g.wrmsr(0x3b, 0);
         before == 0 && written == offset && g.vcpu.vmcb.control.tsc_offset == 0
+    }),
+    ("rdmsr-upper-halves-kept", |g| {
+        g.vcpu.save().rax = u64::MAX;
+        g.vcpu.registers.rdx = u64::MAX;
+        g.rdmsr(0xc000_0080);
+        g.vcpu.vmcb.save.rax >> 32 == 0 && g.vcpu.registers.rdx >> 32 == 0
+    }),
+    ("apic-reserved-taken", |g| !g.wrmsr(0x1b, 0xfee0_0901)),
+    ("reserved-bits-ignored", |g| {
+        // Bit 20 lies inside a 2 MiB page's offset.
+        let entry = g.get(0x3008);
+        g.put(0x3008, entry | 1 << 20);
+        g.m.write(2 << 20, b"dbgsh\0");
+        g.call(0, 2 << 20, 0) == 0
+    }),
+    ("smap-ignored", |g| {
+        g.vcpu.save().cr4 |= bits::CR4_SMAP;
+        let without = g.number(b"dbgsh");
+        g.vcpu.save().rflags |= bits::RFLAGS_AC;
+        without == 0 && g.number(b"dbgsh") == DBGSH
+    }),
+    ("large-page-offset", |g| {
+        let address = (2 << 20) + 0x5000;
+        g.m.write(address, b"dbgsh\0");
+        g.call(0, address, 0) == DBGSH
+    }),
+    ("msr-fault-is-ud", |g| {
+        g.rdmsr(0x4000_0000);
+        g.injected() == Some((13, 0))
+    }),
+    ("fault-rip-advanced", |g| {
+        g.rdmsr(0x4000_0000).is_none() && g.moved() == 0
+    }),
+    ("phantom-functions", |g| g.config(0x100) == 0xffff_ffff),
+    ("pci-ids-writable", |g| {
+        g.set_config(0, 0x1234_5678);
+        g.config(0) == 0x1000_1af4
+    }),
+    ("bar-size-wrong", |g| {
+        g.set_config(0x18, 0xffff_ffff);
+        g.config(0x18) == 0xffff_f000
+    }),
+    ("long-name-panics", |g| {
+        g.m.write(DATA, &[b'x'; 300]);
+        g.vcpu.save().rax = 0;
+        g.vcpu.registers.rbx = DATA;
+        g.exit(b"\x0f\x01\xd9", 0x81, 0, 0).is_ok()
+    }),
+    ("invlpga-panics", |g| {
+        g.exit(b"\x0f\x01\xdf", 0x7a, 0, 0).is_ok() && g.injected() == Some((6, 0))
+    }),
+    ("lock-left-held", |g| {
+        let bad = g.call(0, DATA + 4096, 0);
+        bad == 0 && g.number(b"dbgsh") == DBGSH
+    }),
+    ("repeat-zero-moves", |g| {
+        g.vcpu.registers.rdi = DATA;
+        g.vcpu.registers.rcx = 0;
+        let ins = 0x3fd << 16 | 1 << 4 | 0b1101;
+        g.exit(b"\xf3\x6c", 0x7b, ins, CODE + 2).unwrap();
+        g.get(DATA) == 0 && g.vcpu.registers.rcx == 0 && g.moved() == 2
     }),
     ("trace-overruns", |g| {
         const RING: u64 = 0x10_0000;

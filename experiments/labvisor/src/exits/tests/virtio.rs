@@ -183,6 +183,23 @@ pub(super) const CHECKS: &[Check] = &[
         g.set_register(0x100, 2, TRANSMIT);
         used_index(g, TRANSMIT) == 0 && broken(g)
     }),
+    ("queue-size-unchecked", |g| {
+        g.set_register(0x16, 2, 0);
+        g.set_register(0x18, 2, 48);
+        g.register(0x18) & 0xffff == 256
+    }),
+    ("notify-any-queue", |g| {
+        ready(g);
+        describe(g, TRANSMIT, 0, buffer(TRANSMIT), 100, 0, 0);
+        offer(g, TRANSMIT, 0);
+        g.set_register(0x100, 2, 7);
+        used_index(g, TRANSMIT) == 0
+    }),
+    ("status-replaced", |g| {
+        g.set_register(0x14, 1, 3);
+        g.set_register(0x14, 1, 8);
+        status(g) == 11
+    }),
     ("direction-ignored", |g| {
         ready(g);
         send(g);
