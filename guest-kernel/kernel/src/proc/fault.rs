@@ -4,6 +4,7 @@ use super::table::{self, Process};
 use crate::arch::trap::{PAGE_FAULT, PF_FETCH, PF_WRITE, TrapFrame, exception_name};
 use crate::mm::address_space::{Access, FaultError};
 use crate::trace;
+use core::sync::atomic::Ordering;
 use trace_record::{Class, Payload};
 
 /// Page fault error code: an access with the user's rights.
@@ -74,9 +75,9 @@ pub fn user_exception(frame: &mut TrapFrame, address: u64) {
 }
 
 fn kill(process: &Process, frame: &TrapFrame, why: core::fmt::Arguments<'_>) {
+    process.killed.store(true, Ordering::SeqCst);
     let (pid, name) = {
-        let mut state = process.state.lock();
-        state.killed = true;
+        let state = process.state.lock();
         (state.pid, state.name)
     };
     crate::println!(

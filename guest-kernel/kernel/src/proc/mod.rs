@@ -37,7 +37,8 @@ pub fn current_name() -> table::Name {
 
 /// Whether the process that runs here was killed and should unwind.
 pub fn is_killed() -> bool {
-    table::try_current().is_some_and(|process| process.state.lock().killed)
+    table::try_current()
+        .is_some_and(|process| process.killed.load(core::sync::atomic::Ordering::Relaxed))
 }
 
 /// What `ps` shows of a process; None for a free slot.

@@ -213,7 +213,7 @@ pub fn park(
     let process = table::current();
     let slot = process.slot();
     let mut state = process.state.lock();
-    if interruptible != Interruptible::No && state.killed {
+    if interruptible != Interruptible::No && process.killed.load(Ordering::SeqCst) {
         release();
         return WaitResult::Killed;
     }

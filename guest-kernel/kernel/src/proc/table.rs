@@ -11,7 +11,7 @@ use crate::mm::stacks::KernelStack;
 use crate::sync::{SpinLock, WaitQueue};
 use abi::Errno;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Process id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -95,8 +95,6 @@ pub struct State {
     pub pid: Pid,
     /// Name.
     pub name: Name,
-    /// Should unwind and exit.
-    pub killed: bool,
     /// Status for the parent.
     pub exit_status: i32,
     /// `kill` ends the present sleep.
@@ -119,6 +117,8 @@ pub struct State {
 pub struct Process {
     /// See `State`.
     pub state: SpinLock<State>,
+    /// Should unwind and exit. Set under `state`, so that a process that goes to sleep sees it.
+    pub killed: AtomicBool,
     /// Where it stopped; belongs to whoever holds `state`.
     pub(super) context: Context,
     /// User memory. Only the process itself, its parent in fork, and `ps` look.
@@ -143,7 +143,6 @@ static TABLE: [Process; NPROC] = [const {
                 run: RunState::Unused,
                 pid: Pid(0),
                 name: Name { bytes: [0; 32] },
-                killed: false,
                 exit_status: 0,
                 interruptible: false,
                 wake: Wake::Event,
@@ -154,6 +153,7 @@ static TABLE: [Process; NPROC] = [const {
                 since: 0,
             },
         ),
+        killed: AtomicBool::new(false),
         context: Context::empty(),
         space: SpinLock::new("address space", None),
         files: SpinLock::new("descriptors", FileTable::new()),
@@ -218,7 +218,6 @@ pub(super) fn allocate(name: Name) -> Option<&'static Process> {
             run: RunState::Embryo,
             pid: Pid(NEXT_PID.fetch_add(1, Ordering::Relaxed)),
             name,
-            killed: false,
             exit_status: 0,
             interruptible: false,
             wake: Wake::Event,
@@ -228,6 +227,7 @@ pub(super) fn allocate(name: Name) -> Option<&'static Process> {
             cpu_ticks: 0,
             since: 0,
         };
+        process.killed.store(false, Ordering::SeqCst);
         drop(state);
         *process.fpu.lock() = FpuState::initial();
         return Some(process);
@@ -255,7 +255,7 @@ pub fn kill(pid: Pid) -> Result<(), Errno> {
         if state.kernel || pid == INIT_PID {
             return Err(Errno::EPERM);
         }
-        state.killed = true;
+        process.killed.store(true, Ordering::SeqCst);
         if state.run == RunState::Sleeping && state.interruptible {
             state.wake = Wake::Killed;
             super::sched::make_runnable(process, &mut state);

@@ -95,7 +95,12 @@ pub(super) fn klog(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn poweroff(call: &mut Call<'_>) -> CallResult {
-    let status = call.int(0) as u8;
+    let status = call.int(0);
+    if status < 0 {
+        crate::println!("reset");
+        power::reset();
+    }
+    let status = status as u8;
     crate::println!("power off, status {status}");
     power::off(status)
 }

@@ -125,10 +125,13 @@ pub fn number() -> usize {
 
 /// Slot of the process that runs here. Stable for the process itself: it moves along.
 pub fn current_slot() -> Option<usize> {
-    // The two loads must happen on one CPU.
-    let guard = IrqGuard::new();
-    let slot = this().current.load(Ordering::Relaxed);
-    drop(guard);
+    let slot: usize;
+    // SAFETY: as in `this`. One load, so that being moved to another CPU cannot come in between.
+    unsafe {
+        core::arch::asm!("mov {slot}, gs:[{offset}]", slot = out(reg) slot,
+            offset = const offset_of!(PerCpu, current),
+            options(nostack, readonly, preserves_flags));
+    }
     (slot != NO_PROCESS).then_some(slot)
 }
 

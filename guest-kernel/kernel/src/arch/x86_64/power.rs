@@ -22,6 +22,18 @@ pub fn off(status: u8) -> ! {
     halt_this_cpu()
 }
 
+/// Resets the machine: the chipset's reset register, else the keyboard controller's pin, else halt.
+pub fn reset() -> ! {
+    interrupts::disable();
+    // SAFETY: a reset is what the caller asked for; these ports move no memory.
+    unsafe {
+        port::write::<u8>(0xcf9, 0x02);
+        port::write::<u8>(0xcf9, 0x06);
+        port::write::<u8>(0x64, 0xfe);
+    }
+    halt_this_cpu()
+}
+
 /// Stops all other CPUs, for a panic.
 pub fn stop_others() {
     let own = cpu::number();
