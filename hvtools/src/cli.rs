@@ -16,7 +16,7 @@ use crate::run::plan::Choice;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{debug, doctor, fsck, run, shell};
+use crate::{catalogue, debug, doctor, fs, fsck, monitor, run, shell, trace};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -46,6 +46,19 @@ enum Command {
     Run(RunOptions),
     /// Boot the guest and sit at its console; Ctrl-] ends it.
     Shell(ShellOptions),
+    /// Watch a run live, replay one from its folder, or see a demo.
+    Monitor(monitor::Options),
+    /// Show what there is to run.
+    #[command(subcommand)]
+    Experiments(catalogue::Command),
+    /// Show or export what a guest recorded.
+    #[command(subcommand)]
+    Trace(trace::Command),
+    /// Work with files of a server, by default that of the run that goes on here.
+    Fs(fs::Options),
+    /// Read, apply and check the configuration of a BitVisor tree.
+    #[command(subcommand)]
+    Bitvisor(bitvisor_config::cli::Command),
     /// Boot the guest under gdb.
     Gdb(MachineOptions),
     /// Run every test: on the host, then in the guest. HV_BITVISOR_ELF=PATH adds a real BitVisor.
@@ -120,6 +133,9 @@ struct RunOptions {
     /// Seed of the experiments' random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Watch the run on the monitor's screen; `q` leaves it.
+    #[arg(long)]
+    monitor: bool,
     /// End the run after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     time_limit: Option<u64>,
@@ -186,6 +202,11 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         }
         Command::Run(options) => run_command(&workspace, consent, options),
         Command::Shell(options) => shell_command(&workspace, consent, options),
+        Command::Monitor(options) => monitor::run(&workspace, options),
+        Command::Experiments(command) => catalogue::run(&workspace, command),
+        Command::Trace(command) => trace::run(command),
+        Command::Fs(options) => fs::run(&workspace, options),
+        Command::Bitvisor(command) => bitvisor_command(command),
         Command::Gdb(options) => gdb_command(&workspace, consent, options),
         Command::Test(options) => {
             let which = match (options.guest, options.host) {
@@ -308,10 +329,20 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
             choice,
             time_limit,
             freshness: options.machine.freshness(),
+            monitor: options.monitor,
             runs: options
                 .runs
                 .clone()
                 .unwrap_or_else(|| workspace.path("runs")),
         },
     )
+}
+
+fn bitvisor_command(command: &bitvisor_config::cli::Command) -> Result<Outcome> {
+    let status = bitvisor_config::cli::run(command)?;
+    Ok(if status == ExitCode::SUCCESS {
+        Outcome::AsExpected
+    } else {
+        Outcome::Unexpected
+    })
 }

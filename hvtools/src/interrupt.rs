@@ -24,6 +24,17 @@ impl Interrupt {
         Ok(Interrupt(flag))
     }
 
+    /// The flag itself, for somebody who stops at the same signals.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
+    /// Asks, as a signal would.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Somebody asked.
     #[must_use]
     pub fn requested(&self) -> bool {

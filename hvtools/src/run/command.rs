@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use experiments::{Catalogue, Expectations, RunInfo, table};
 use harness::{Hypervisor, MachineConfig, Outcome};
+use monitor_ui::Runs;
 
 use super::boot::End;
 use super::folder::RunFolder;
 use super::plan::{self, Choice};
 use super::progress::Reporter;
 use super::record::Recorder;
-use super::{Job, RunReport, execute};
+use super::{Job, Planned, RunReport, execute};
 use crate::build::Freshness;
 use crate::doctor;
 use crate::interrupt::Interrupt;
@@ -32,6 +34,8 @@ pub struct Request {
     pub time_limit: Option<Duration>,
     /// Whether to build the server, too.
     pub freshness: Freshness,
+    /// Whether the terminal shows the monitor.
+    pub monitor: bool,
     /// Where run folders are made.
     pub runs: PathBuf,
 }
@@ -75,7 +79,19 @@ pub fn run(
     let mut info = describe(&folder, &machine, request.choice.seed, plan.len());
     experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
 
-    let mut reporter = Reporter::new(plan.len());
+    let (mut reporter, screen) = if request.monitor {
+        let (notes, lines) = mpsc::channel();
+        let mut screen = monitor_ui::Options::server(
+            server.address(),
+            server.token(),
+            Runs::Named(vec![folder.id().to_owned()]),
+        );
+        screen.notes = Some(lines);
+        screen.stop = Some(interrupt.flag());
+        (Reporter::beside_monitor(plan.len(), notes), Some(screen))
+    } else {
+        (Reporter::new(plan.len()), None)
+    };
     reporter.note(&format!(
         "run {} of {} experiments on {}",
         folder.id(),
@@ -93,7 +109,11 @@ pub fn run(
         deadline: request.time_limit.map(|limit| start + limit),
         recorder: &mut recorder,
     };
-    let report = execute(job, plan).context("the run stopped")?;
+    let report = match screen {
+        None => execute(job, plan),
+        Some(screen) => beside_monitor(job, plan, screen, &interrupt),
+    };
+    let report = report.context("the run stopped")?;
     let outcome = outcome(&report, &recorder);
     info.took_ms = u64::try_from(start.elapsed().as_millis()).ok();
     info.machines = report.machines;
@@ -103,6 +123,28 @@ pub fn run(
     experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
     tell(&recorder, &report, &info, folder.path());
     Ok(outcome)
+}
+
+/// Runs while the monitor has the terminal. It stays when the run is over, until the person leaves it; leaving it earlier
+/// ends the run.
+fn beside_monitor(
+    job: Job<'_>,
+    plan: Vec<Planned>,
+    screen: monitor_ui::Options,
+    interrupt: &Interrupt,
+) -> Result<RunReport> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| execute(job, plan));
+        let shown = monitor_ui::run(screen);
+        if !worker.is_finished() {
+            interrupt.request();
+        }
+        let report = worker
+            .join()
+            .map_err(|_| anyhow!("the run's thread panicked"))?;
+        shown.context("the monitor ended")?;
+        report
+    })
 }
 
 fn tell(recorder: &Recorder, report: &RunReport, info: &RunInfo, folder: &Path) {

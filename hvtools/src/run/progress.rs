@@ -1,6 +1,7 @@
 //! What a person sees while a run goes on: a line per result, and one line that tells what runs and how long is left.
 
 use std::io::{IsTerminal, Write};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use experiments::table::one_line;
@@ -10,10 +11,21 @@ use trace_record::verdict::Verdict;
 /// How often the live line is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
+/// Where the words go.
+#[derive(Debug)]
+enum Place {
+    /// Standard error is a terminal: a live line can be drawn over and over.
+    Terminal,
+    /// Standard error goes to a file or a pipe.
+    Lines,
+    /// Somebody else draws on the terminal and shows our lines.
+    Monitor(Sender<String>),
+}
+
 /// Tells the person. Everything goes to standard error; standard output is for the table.
 #[derive(Debug)]
 pub struct Reporter {
-    live: bool,
+    place: Place,
     total: usize,
     done: usize,
     spent: Duration,
@@ -24,8 +36,13 @@ impl Reporter {
     /// For a run of `total` experiments. Without a terminal there is no live line.
     #[must_use]
     pub fn new(total: usize) -> Reporter {
+        let place = if std::io::stderr().is_terminal() {
+            Place::Terminal
+        } else {
+            Place::Lines
+        };
         Reporter {
-            live: std::io::stderr().is_terminal(),
+            place,
             total,
             done: 0,
             spent: Duration::ZERO,
@@ -33,11 +50,13 @@ impl Reporter {
         }
     }
 
-    /// Says nothing by itself: somebody else draws on this terminal.
+    /// The same, while a monitor has the terminal: it gets the lines.
     #[must_use]
-    pub fn quiet(mut self) -> Reporter {
-        self.live = false;
-        self
+    pub fn beside_monitor(total: usize, notes: Sender<String>) -> Reporter {
+        Reporter {
+            place: Place::Monitor(notes),
+            ..Reporter::new(total)
+        }
     }
 
     /// Something worth knowing happened.
@@ -67,7 +86,9 @@ impl Reporter {
 
     /// Time passed; `running` is what runs, and since when.
     pub fn tick(&mut self, running: Option<(&str, Duration)>) {
-        if !self.live || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+        if !matches!(self.place, Place::Terminal)
+            || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW)
+        {
             return;
         }
         self.drawn = Some(Instant::now());
@@ -90,10 +111,12 @@ impl Reporter {
     }
 
     fn line(&mut self, text: &str) {
-        if self.live {
-            eprint!("\r\x1b[K");
+        match &self.place {
+            Place::Terminal => eprintln!("\r\x1b[K{text}"),
+            Place::Lines => eprintln!("{text}"),
+            // The monitor may have been left: then nobody wants to know.
+            Place::Monitor(notes) => drop(notes.send(text.to_owned())),
         }
-        eprintln!("{text}");
         self.drawn = None;
     }
 }
