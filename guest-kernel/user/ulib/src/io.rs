@@ -367,7 +367,7 @@ impl<W: Write> Drop for BufWriter<W> {
 }
 
 /// Copies everything; the number of bytes.
-pub fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<u64> {
+pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(from: &mut R, to: &mut W) -> Result<u64> {
     let mut buffer = [0; BUFFER_BYTES];
     let mut total = 0;
     loop {
