@@ -72,6 +72,7 @@ pub mod bits {
     pub const DR6_BS: u64 = 1 << 14;
 }
 
+const INVALID_OPCODE: u64 = 6;
 /// The vector of #GP, the one exception that exits.
 pub const GENERAL_PROTECTION: u64 = 13;
 
@@ -124,6 +125,9 @@ impl Vcpu {
             | intercept_2::CLGI
             | intercept_2::SKINIT;
         control.intercept_exceptions = 1 << GENERAL_PROTECTION;
+        if defects::planted(Defect::ForeignCallTaken) {
+            control.intercept_exceptions |= 1 << INVALID_OPCODE;
+        }
         control.iopm_base = tables.iopm;
         control.msrpm_base = tables.msrpm;
         control.asid = 1;

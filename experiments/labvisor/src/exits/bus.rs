@@ -33,6 +33,10 @@ impl<'a> GuestBus<'a> {
                 self.vmm.panic = Some("a virtio queue reaches out of the guest's memory");
                 return;
             }
+            Some(Event::IndexOutOfBounds) => {
+                self.vmm.panic = Some("index out of bounds: descriptor");
+                return;
+            }
             Some(Event::QueueBroken) => "virtio-net: a queue is not in order, reset needed",
         };
         self.vmm.log.line(self.m, format_args!("{text}"));

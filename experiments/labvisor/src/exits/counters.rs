@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::Exit;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "cpuid",
     "io",
     "msr",
@@ -14,6 +14,7 @@ const NAMES: [&str; 9] = [
     "nested-fault",
     "shutdown",
     "other",
+    "invalid-opcode",
 ];
 
 #[derive(Clone, Copy, Default)]
@@ -49,6 +50,7 @@ pub fn number(exit: Exit) -> usize {
         Exit::NestedFault => 6,
         Exit::Shutdown => 7,
         Exit::Other(_) => 8,
+        Exit::InvalidOpcode => 9,
     }
 }
 

@@ -10,7 +10,15 @@ impl Vmm {
     pub(super) fn cpuid(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
         let leaf = vcpu.vmcb.save.rax as u32;
         let subleaf = vcpu.registers.rcx as u32;
-        let [eax, ebx, ecx, edx] = filtered(vcpu, m, leaf, subleaf);
+        let mut answer = filtered(vcpu, m, leaf, subleaf);
+        if defects::planted(Defect::CpuidStale) && leaf < 0x4000_0000 && leaf > m.cpuid(0, 0)[0] {
+            answer = self.last_cpuid;
+        }
+        if defects::planted(Defect::CpuidRangePanics) && leaf >> 30 == 3 {
+            self.panic = Some("index out of bounds: there are 3 CPUID ranges");
+        }
+        self.last_cpuid = answer;
+        let [eax, ebx, ecx, edx] = answer;
         vcpu.vmcb.save.rax = u64::from(eax);
         if defects::planted(Defect::CpuidUpperHalvesKept) {
             let keep = |old: u64, new: u32| old & !0xffff_ffff | u64::from(new);

@@ -4,6 +4,7 @@
 
 use super::{Stop, Vmm};
 use crate::defects::{self, Defect};
+use crate::emulate;
 use crate::machine::Machine;
 use crate::vcpu::{Exception, Vcpu};
 
@@ -28,12 +29,27 @@ impl Vmm {
         }
         if interrupted == 0 && self.is_svm_instruction(vcpu, m) {
             vcpu.inject(Exception::InvalidOpcode);
+        } else if defects::planted(Defect::GpRipAdvanced) {
+            let (bytes, length) = self.fetch(vcpu, m);
+            let instruction = emulate::decode(vcpu, &bytes[..length]);
+            vcpu.vmcb.save.rip += instruction.len() as u64;
+            vcpu.inject(Exception::GeneralProtection(code));
         } else if defects::planted(Defect::ErrorCodeLost) {
             vcpu.inject(Exception::GeneralProtection(0));
         } else {
             vcpu.inject(Exception::GeneralProtection(code));
         }
         Ok(())
+    }
+
+    /// Sound labvisor leaves #UD to the guest, VMCALL's too: that is the other vendor's hypercall.
+    pub(super) fn invalid_opcode(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
+        let (bytes, _) = self.fetch(vcpu, m);
+        if bytes.starts_with(&[0x0f, 0x01, 0xc1]) {
+            self.hypercall(vcpu, m);
+        } else {
+            vcpu.inject(Exception::InvalidOpcode);
+        }
     }
 
     fn is_svm_instruction(&self, vcpu: &Vcpu, m: &mut dyn Machine) -> bool {

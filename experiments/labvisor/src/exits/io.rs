@@ -32,10 +32,17 @@ impl Vmm {
         let bytes = (exit >> info::SIZE_SHIFT & 7) as u8;
         let input = exit & info::INPUT != 0;
         if exit & info::STRING != 0 {
-            if let Err(fault) = self.string_io(vcpu, m, port, input) {
-                vcpu.inject(fault.exception());
+            match self.string_io(vcpu, m, port, input) {
+                Err(_) if defects::planted(Defect::StringFaultIsGp) => {
+                    vcpu.inject(Exception::GeneralProtection(0));
+                }
+                Err(fault) => vcpu.inject(fault.exception()),
+                Ok(()) => {}
             }
             return;
+        }
+        if defects::planted(Defect::PortStraddlePanics) && self.owner(port, bytes) == Owner::Mixed {
+            self.panic = Some("a port access crosses the end of a range");
         }
         let rax = vcpu.vmcb.save.rax;
         if input {

@@ -40,6 +40,8 @@ pub enum Exit {
     Hypercall,
     /// VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT or INVLPGA.
     SvmInstruction,
+    /// #UD, before the guest sees it; only a defect asks for it.
+    InvalidOpcode,
     /// #GP, before the guest sees it.
     GeneralProtection,
     /// An access that the nested page table refuses.
@@ -55,6 +57,7 @@ const INVLPGA: u64 = 0x7a;
 impl Exit {
     fn from_code(code: u64) -> Self {
         match code {
+            0x46 => Exit::InvalidOpcode,
             0x4d => Exit::GeneralProtection,
             0x72 => Exit::Cpuid,
             0x7b => Exit::Io,
@@ -107,6 +110,7 @@ pub struct Vmm {
     shell: hypercall::Shell,
     tsc_adjust: u64,
     ring: Option<trace::Ring>,
+    last_cpuid: [u32; 4],
     /// Only a defect leaves it held.
     names_locked: bool,
     /// A quirk wants labvisor to panic after this exit.
@@ -125,6 +129,7 @@ impl Vmm {
             shell: hypercall::Shell::default(),
             tsc_adjust: 0,
             ring: None,
+            last_cpuid: [0; 4],
             names_locked: false,
             panic: None,
             net: None,
@@ -171,6 +176,7 @@ impl Vmm {
                 return Err(Stop::Panic("INVLPGA not implemented"));
             }
             Exit::SvmInstruction => self.svm_instruction(vcpu, m),
+            Exit::InvalidOpcode => self.invalid_opcode(vcpu, m),
             Exit::GeneralProtection => self.general_protection(vcpu, m)?,
             Exit::NestedFault => self.nested_fault(vcpu, m)?,
             Exit::Shutdown if defects::quirk(Quirk::TripleFaultPanics) => {

@@ -37,6 +37,9 @@ struct Refused;
 impl Vmm {
     pub(super) fn msr(&mut self, vcpu: &mut Vcpu, m: &mut dyn Machine) {
         let number = vcpu.registers.rcx as u32;
+        if defects::planted(Defect::MsrIndexPanics) && number > 0xc001_1fff {
+            self.panic = Some("index out of bounds: there are 3 MSR ranges");
+        }
         let is_write = vcpu.vmcb.control.exit_info_1 & 1 != 0;
         let outcome = if is_write {
             let high = vcpu.registers.rdx & 0xffff_ffff;
@@ -74,7 +77,7 @@ impl Vmm {
         match number {
             TSC if defects::planted(Defect::TscMsrWithoutOffset) => Ok(m.ticks()),
             TSC => Ok(m.ticks().wrapping_add(vcpu.vmcb.control.tsc_offset)),
-            TSC_ADJUST => Ok(self.tsc_adjust),
+            TSC_ADJUST if !defects::planted(Defect::TscAdjustRefused) => Ok(self.tsc_adjust),
             APIC_BASE => Ok(m.read_msr(APIC_BASE)),
             EFER if defects::planted(Defect::SvmeReadsSet) => Ok(vcpu.vmcb.save.efer),
             EFER => Ok(vcpu.vmcb.save.efer & !bits::EFER_SVME),

@@ -55,6 +55,8 @@ pub enum Event {
     MsixVectorRefused,
     /// A queue is not in order; the device wants a reset.
     QueueBroken,
+    /// A queue's index was used unchecked; only with a defect.
+    IndexOutOfBounds,
 }
 
 /// The guest's memory, for the device's accesses.
@@ -92,6 +94,7 @@ impl Device {
             *byte = match at {
                 0..COMMON_LENGTH => common[at as usize],
                 ISR => core::mem::take(&mut self.isr),
+                DEVICE if defects::planted(Defect::MulticastMac) => MAC[0] | 1,
                 DEVICE..0x306 => MAC[(at - DEVICE) as usize],
                 _ if defects::planted(Defect::StaleRegisterBytes) => self.last_read,
                 _ => 0,
@@ -230,6 +233,10 @@ impl Device {
                 Err(Broken) => return self.broken(),
             };
             let fits = packet.len() <= LONGEST_PACKET && packet.len() > HEADER;
+            let mut packet = packet;
+            if defects::planted(Defect::PacketTailLost) {
+                packet.truncate(packet.len() / 4 * 4);
+            }
             if fits && self.wire.len() < WIRE_CAPACITY {
                 self.wire.push_back(packet[HEADER..].to_vec());
             }
@@ -258,6 +265,9 @@ impl Device {
     }
 
     fn broken(&mut self) -> Option<Event> {
+        if defects::planted(Defect::QueueIndexPanics) {
+            return Some(Event::IndexOutOfBounds);
+        }
         self.status |= status::NEEDS_RESET;
         Some(Event::QueueBroken)
     }

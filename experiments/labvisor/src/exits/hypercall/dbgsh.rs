@@ -52,7 +52,7 @@ impl Vmm {
 
     /// The answer to what was offered. The next offer comes with the next question, as from
     /// BitVisor, whose shell is a thread.
-    fn take_answer(&mut self, m: &dyn Machine, answer: i32) {
+    fn take_answer(&mut self, m: &mut dyn Machine, answer: i32) {
         if !self.shell.started {
             self.shell.started = true;
             self.shell.print("> ");
@@ -60,7 +60,11 @@ impl Vmm {
         match self.shell.offered.take() {
             Some(WANT_KEY) if answer != 0 => self.key(m, (answer & 0xff) as u8),
             Some(ENDED) => self.shell = Shell::default(),
-            Some(WANT_KEY) | None => {}
+            Some(WANT_KEY) => {}
+            None if answer == NOTHING => {}
+            None => self
+                .log
+                .line(m, format_args!("dbgsh: an answer to nothing")),
             Some(_) => drop(self.shell.output.pop_front()),
         }
     }

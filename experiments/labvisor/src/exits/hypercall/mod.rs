@@ -33,6 +33,9 @@ impl Vmm {
         } else {
             vcpu.vmcb.save.rax
         };
+        if defects::planted(Defect::NumberIndexPanics) && number == FUNCTIONS.len() as u64 {
+            self.panic = Some("index out of bounds: no such hypercall");
+        }
         match FUNCTIONS.get(usize::try_from(number).unwrap_or(usize::MAX)) {
             Some((_, function)) => function(self, vcpu, m),
             None if defects::planted(Defect::UnknownNumberKept) => {}

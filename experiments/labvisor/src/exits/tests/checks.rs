@@ -351,6 +351,43 @@ pub(super) const CHECKS: &[Check] = &[
         g.exit(b"\xf3\x6c", 0x7b, ins, CODE + 2).unwrap();
         g.get(DATA) == 0 && g.vcpu.registers.rcx == 0 && g.moved() == 2
     }),
+    ("foreign-call-taken", |g| {
+        g.vcpu.vmcb.control.intercept_exceptions == 1 << 13
+    }),
+    ("cpuid-stale", |g| {
+        let before = g.cpuid(0x20);
+        g.cpuid(0);
+        g.cpuid(0x20) == before
+    }),
+    ("tsc-adjust-refused", |g| {
+        g.cpuid(7)[1] & 2 != 0 && g.rdmsr(0x3b).is_some()
+    }),
+    ("gp-rip-advanced", |g| {
+        g.exit(b"\x8e\xd8", 0x4d, 0, 0).unwrap();
+        g.moved() == 0
+    }),
+    ("string-fault-is-gp", |g| {
+        g.vcpu.registers.rdi = DATA + 4096;
+        let ins = 0x3fd << 16 | 1 << 4 | 0b101;
+        g.exit(b"\x6c", 0x7b, ins, CODE + 1).unwrap();
+        g.injected() == Some((14, 2))
+    }),
+    ("number-index-panics", |g| {
+        g.vcpu.save().rax = TRACE_RING + 1;
+        g.exit(b"\x0f\x01\xd9", 0x81, 0, 0).is_ok()
+    }),
+    ("msr-index-panics", |g| {
+        g.vcpu.registers.rcx = 0xc003_0000;
+        g.exit(b"\x0f\x32", 0x7c, 0, 0).is_ok()
+    }),
+    ("cpuid-range-panics", |g| {
+        g.vcpu.save().rax = 0xc000_0000;
+        g.exit(b"\x0f\xa2", 0x72, 0, 0).is_ok()
+    }),
+    ("port-straddle-panics", |g| {
+        let straddle = 0x3f6 << 16 | 4 << 4 | 1;
+        g.exit(b"\xed", 0x7b, straddle, CODE + 1).is_ok()
+    }),
     ("trace-overruns", |g| {
         const RING: u64 = 0x10_0000;
         let attached = g.call(TRACE_RING, RING, 4096) == 1;

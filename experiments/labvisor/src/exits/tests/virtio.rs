@@ -183,6 +183,22 @@ pub(super) const CHECKS: &[Check] = &[
         g.set_register(0x100, 2, TRANSMIT);
         used_index(g, TRANSMIT) == 0 && broken(g)
     }),
+    ("packet-tail-lost", |g| {
+        ready(g);
+        describe(g, TRANSMIT, 0, buffer(TRANSMIT), 99, 0, 0);
+        offer(g, TRANSMIT, 0);
+        g.set_register(0x100, 2, TRANSMIT);
+        receive_into(g, buffer(RECEIVE), 2048, WRITE);
+        g.register(0x200);
+        used_length(g, RECEIVE) == 99
+    }),
+    ("multicast-mac", |g| g.register(0x300) & 1 == 0),
+    ("queue-index-panics", |g| {
+        ready(g);
+        offer(g, TRANSMIT, SIZE);
+        g.vcpu.save().rax = TRANSMIT;
+        g.device(b"\x66\x89\x07", 0x100).is_ok()
+    }),
     ("queue-size-unchecked", |g| {
         g.set_register(0x16, 2, 0);
         g.set_register(0x18, 2, 48);
