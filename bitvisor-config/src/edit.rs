@@ -18,6 +18,8 @@ pub struct FileEdit {
     pub path: PathBuf,
     /// Text now; `None`: it does not exist.
     pub old: Option<String>,
+    /// Text it is made from, if it does not exist.
+    pub template: Option<String>,
     /// Text wanted.
     pub new: String,
 }
@@ -34,11 +36,17 @@ impl FileEdit {
             .path
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        TextDiff::from_lines(self.old.as_deref().unwrap_or(""), &self.new)
-            .unified_diff()
-            .context_radius(2)
-            .header(&format!("{name} (now)"), &format!("{name} (wanted)"))
-            .to_string()
+        TextDiff::from_lines(
+            self.old
+                .as_deref()
+                .or(self.template.as_deref())
+                .unwrap_or(""),
+            &self.new,
+        )
+        .unified_diff()
+        .context_radius(2)
+        .header(&format!("{name} (now)"), &format!("{name} (wanted)"))
+        .to_string()
     }
 }
 
@@ -113,11 +121,13 @@ pub fn prepare(tree: &Path, profile: &Profile) -> Result<TreeEdit> {
         config: FileEdit {
             path: config_path,
             old: old_config,
+            template: None,
             new: new_config,
         },
         defconfig: FileEdit {
             path: defconfig_path,
             old: old_defconfig,
+            template: made_from_template.then_some(base),
             new: runtime.text().to_owned(),
         },
         plan,

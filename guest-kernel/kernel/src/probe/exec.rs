@@ -6,14 +6,17 @@ use crate::arch::probe::{self as machine, Outcome, Plan, Shadow};
 use crate::{proc, trace};
 use abi::Errno;
 use abi::probe::{
-    CODE_MAX, COUNT_MAX, ExecResponse, FLAG_INTERRUPTS_OFF, FLAG_MOV_SS_SHADOW, FLAG_RELOAD, FLAG_RING3,
-    FLAG_SINGLE_STEP, FLAG_STI_SHADOW, FLAG_WRITE_AHEAD, FLAGS_ALL, INTERRUPTS_OFF_MAX, NO_VECTOR, PTE_NO_EXECUTE,
-    PTE_PRESENT, PTE_USER, PTE_WRITE, Registers, STATUS_DONE, STATUS_FAULT, WINDOW_PAGES,
+    CODE_MAX, COUNT_MAX, ExecResponse, FLAG_INTERRUPTS_OFF, FLAG_MOV_SS_SHADOW, FLAG_RELOAD,
+    FLAG_RING3, FLAG_SINGLE_STEP, FLAG_STI_SHADOW, FLAG_WRITE_AHEAD, FLAGS_ALL, INTERRUPTS_OFF_MAX,
+    NO_VECTOR, PTE_NO_EXECUTE, PTE_PRESENT, PTE_USER, PTE_WRITE, Registers, STATUS_DONE,
+    STATUS_FAULT, WINDOW_PAGES,
 };
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use trace_record::Payload;
-use trace_record::payload::{PROBE_INTERRUPTS_OFF, PROBE_RING3, PROBE_WRITE_AHEAD, Probe, ProbeAnswer};
+use trace_record::payload::{
+    PROBE_INTERRUPTS_OFF, PROBE_RING3, PROBE_WRITE_AHEAD, Probe, ProbeAnswer,
+};
 
 /// Window pages of the kernel's own: see `abi::probe::WINDOW_EXTRA`. The first is `memory`'s scratch page.
 const RING3_CODE: u64 = WINDOW_PAGES + 2;
@@ -67,14 +70,25 @@ fn parse(bytes: &[u8]) -> Result<Request, Errno> {
     if !valid {
         return Err(Errno::EINVAL);
     }
-    Ok(Request { registers, count, inner, flags, warm_up, code: code[..code_len].to_vec() })
+    Ok(Request {
+        registers,
+        count,
+        inner,
+        flags,
+        warm_up,
+        code: code[..code_len].to_vec(),
+    })
 }
 
 fn trace_flags(flags: u32) -> u8 {
-    [(FLAG_RING3, PROBE_RING3), (FLAG_WRITE_AHEAD, PROBE_WRITE_AHEAD), (FLAG_INTERRUPTS_OFF, PROBE_INTERRUPTS_OFF)]
-        .into_iter()
-        .filter(|(flag, _)| flags & flag != 0)
-        .fold(0, |sum, (_, bit)| sum | bit)
+    [
+        (FLAG_RING3, PROBE_RING3),
+        (FLAG_WRITE_AHEAD, PROBE_WRITE_AHEAD),
+        (FLAG_INTERRUPTS_OFF, PROBE_INTERRUPTS_OFF),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| flags & flag != 0)
+    .fold(0, |sum, (_, bit)| sum | bit)
 }
 
 fn four(registers: &Registers) -> [u64; 4] {
@@ -88,7 +102,9 @@ pub(super) fn exec(request: &[u8], room: usize) -> Result<Vec<u8>, Errno> {
         return Err(Errno::ENOBUFS);
     }
     let mut ticks = Vec::new();
-    ticks.try_reserve_exact(request.count as usize).map_err(|_| Errno::ENOMEM)?;
+    ticks
+        .try_reserve_exact(request.count as usize)
+        .map_err(|_| Errno::ENOMEM)?;
     let probe = Payload::ProbeRequest(Probe {
         flags: trace_flags(request.flags),
         count: request.count,
@@ -136,7 +152,9 @@ fn repeat(request: &Request, ticks: &mut Vec<u64>) -> Result<(Outcome, Total), E
         if total.debug_exceptions == 0 {
             total.first_debug_offset = outcome.first_debug_offset;
         }
-        total.debug_exceptions = total.debug_exceptions.saturating_add(outcome.debug_exceptions);
+        total.debug_exceptions = total
+            .debug_exceptions
+            .saturating_add(outcome.debug_exceptions);
         if let (Some(elapsed), true) = (outcome.ticks, sample >= request.warm_up) {
             ticks.push(elapsed);
         }
@@ -156,7 +174,11 @@ fn repeat(request: &Request, ticks: &mut Vec<u64>) -> Result<(Outcome, Total), E
 fn once(request: &Request, registers: &Registers) -> Result<Outcome, Errno> {
     // Pinned to this CPU while its area is mapped for ring 3.
     let guard = IrqGuard::new();
-    let ring3 = if request.flags & FLAG_RING3 != 0 { Some(map_for_ring3(cpu::number())?) } else { None };
+    let ring3 = if request.flags & FLAG_RING3 != 0 {
+        Some(map_for_ring3(cpu::number())?)
+    } else {
+        None
+    };
     let plan = Plan {
         registers,
         code: &request.code,
@@ -164,7 +186,10 @@ fn once(request: &Request, registers: &Registers) -> Result<Outcome, Errno> {
         reload: request.flags & FLAG_RELOAD != 0,
         interrupts: request.flags & FLAG_INTERRUPTS_OFF == 0,
         single_step: request.flags & FLAG_SINGLE_STEP != 0,
-        shadow: match (request.flags & FLAG_STI_SHADOW != 0, request.flags & FLAG_MOV_SS_SHADOW != 0) {
+        shadow: match (
+            request.flags & FLAG_STI_SHADOW != 0,
+            request.flags & FLAG_MOV_SS_SHADOW != 0,
+        ) {
             (true, _) => Shadow::Sti,
             (_, true) => Shadow::MovSs,
             _ => Shadow::None,
@@ -180,8 +205,14 @@ fn map_for_ring3(cpu: usize) -> Result<u64, Errno> {
     let [code, data, stack] = machine::user_pages(cpu).ok_or(Errno::ENOMEM)?;
     let user = PTE_PRESENT | PTE_USER;
     map_window(RING3_CODE, code.address().as_u64() | user)?;
-    map_window(RING3_CODE + 1, data.address().as_u64() | user | PTE_WRITE | PTE_NO_EXECUTE)?;
-    map_window(RING3_CODE + 2, stack.address().as_u64() | user | PTE_WRITE | PTE_NO_EXECUTE)?;
+    map_window(
+        RING3_CODE + 1,
+        data.address().as_u64() | user | PTE_WRITE | PTE_NO_EXECUTE,
+    )?;
+    map_window(
+        RING3_CODE + 2,
+        stack.address().as_u64() | user | PTE_WRITE | PTE_NO_EXECUTE,
+    )?;
     Ok(window_address(RING3_CODE))
 }
 
@@ -189,13 +220,15 @@ fn respond(last: &Outcome, total: &Total, ticks: &[u64]) -> Vec<u8> {
     let r = &last.registers;
     let mut out = Vec::with_capacity(size_of::<ExecResponse>() + 8 * ticks.len());
     let registers = [
-        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
-        r.rflags,
+        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12,
+        r.r13, r.r14, r.r15, r.rflags,
     ];
     for register in registers {
         out.extend_from_slice(&register.to_le_bytes());
     }
-    let (status, vector) = last.fault.map_or((STATUS_DONE, NO_VECTOR), |fault| (STATUS_FAULT, fault.vector));
+    let (status, vector) = last.fault.map_or((STATUS_DONE, NO_VECTOR), |fault| {
+        (STATUS_FAULT, fault.vector)
+    });
     out.extend_from_slice(&status.to_le_bytes());
     out.extend_from_slice(&vector.to_le_bytes());
     out.extend_from_slice(&last.fault.map_or(0, |fault| fault.error_code).to_le_bytes());
@@ -206,7 +239,10 @@ fn respond(last: &Outcome, total: &Total, ticks: &[u64]) -> Vec<u8> {
     out.extend_from_slice(&total.first_debug_offset.to_le_bytes());
     out.extend_from_slice(&total.interrupts.to_le_bytes());
     out.extend_from_slice(&total.executions.to_le_bytes());
-    debug_assert!(out.len() == size_of::<ExecResponse>(), "layout of ExecResponse");
+    debug_assert!(
+        out.len() == size_of::<ExecResponse>(),
+        "layout of ExecResponse"
+    );
     for sample in ticks {
         out.extend_from_slice(&sample.to_le_bytes());
     }

@@ -18,7 +18,9 @@ const DATA_WORD: usize = 8;
 const PERIOD: Duration = Duration::from_millis(20);
 
 pub(super) fn start() {
-    let Some(mut vmm) = kernel_call::vmm() else { return };
+    let Some(mut vmm) = kernel_call::vmm() else {
+        return;
+    };
     if matches!(vmm.lookup(kernel_call::LABVISOR_CALL), Ok(Some(_))) {
         proc::spawn_kernel_thread("exits", run);
     }
@@ -29,10 +31,17 @@ fn run() {
         crate::println!("exits: no memory for the ring");
         return;
     };
-    let Some(mut vmm) = kernel_call::vmm() else { return };
-    let Ok(Some(number)) = vmm.lookup(kernel_call::LABVISOR_CALL) else { return };
+    let Some(mut vmm) = kernel_call::vmm() else {
+        return;
+    };
+    let Ok(Some(number)) = vmm.lookup(kernel_call::LABVISOR_CALL) else {
+        return;
+    };
     // The two calls that take a buffer have the same arguments.
-    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.size() as u64).is_err() {
+    if vmm
+        .log_attach(number, buffer.phys().as_u64(), buffer.size() as u64)
+        .is_err()
+    {
         return;
     }
     let words = buffer.as_words();
@@ -42,7 +51,12 @@ fn run() {
         move_records(words, &mut reader);
         let now_dropped = words[2].load(Ordering::Acquire);
         if now_dropped != dropped {
-            trace::emit_as(Class::Exit, &Payload::Dropped { count: now_dropped.wrapping_sub(dropped) });
+            trace::emit_as(
+                Class::Exit,
+                &Payload::Dropped {
+                    count: now_dropped.wrapping_sub(dropped),
+                },
+            );
             dropped = now_dropped;
         }
         let _ = time::sleep_until(time::now() + PERIOD);

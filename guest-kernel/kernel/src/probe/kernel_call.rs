@@ -2,10 +2,10 @@
 
 use crate::arch::hypercall::{self, Kernel};
 use crate::{time, trace};
-use abi::probe::{HYPERCALL_NONE, HYPERCALL_VMCALL, HYPERCALL_VMMCALL, MachineInfo};
-use alloc::vec::Vec;
 use ::hypercall::raw::Instruction;
 use ::hypercall::{KNOWN_NAMES, Vmm};
+use abi::probe::{HYPERCALL_NONE, HYPERCALL_VMCALL, HYPERCALL_VMMCALL, MachineInfo};
+use alloc::vec::Vec;
 use raw_cpuid::CpuId;
 use spin::Once;
 
@@ -28,11 +28,14 @@ pub(super) fn init() {
         },
     };
     NAME.call_once(|| name);
-    crate::println!("hypervisor: {name}{}", match found {
-        None => "",
-        Some(Instruction::Vmcall) => ", answers vmcall",
-        Some(Instruction::Vmmcall) => ", answers vmmcall",
-    });
+    crate::println!(
+        "hypervisor: {name}{}",
+        match found {
+            None => "",
+            Some(Instruction::Vmcall) => ", answers vmcall",
+            Some(Instruction::Vmmcall) => ", answers vmmcall",
+        }
+    );
 }
 
 /// The hypervisor, if one answers.
@@ -52,7 +55,13 @@ fn traced(number: u64, rbx: u64, rcx: u64, reply: Option<(u64, u64)>) {
                 Some(Some(Instruction::Vmcall)) => &[0x0f, 0x01, 0xc1],
                 _ => &[0x0f, 0x01, 0xd9],
             };
-            let probe = Probe { flags: PROBE_KERNEL, count: 1, inner: 1, registers, code: code[..].into() };
+            let probe = Probe {
+                flags: PROBE_KERNEL,
+                count: 1,
+                inner: 1,
+                registers,
+                code: code[..].into(),
+            };
             trace::emit(&Payload::ProbeRequest(probe));
         }
         Some((rax, rcx)) => {
@@ -64,7 +73,10 @@ fn traced(number: u64, rbx: u64, rcx: u64, reply: Option<(u64, u64)>) {
                 rip_offset: 3,
                 ..ProbeAnswer::default()
             };
-            trace::emit_as(trace_record::Class::Hypercall, &Payload::ProbeAnswer(answer));
+            trace::emit_as(
+                trace_record::Class::Hypercall,
+                &Payload::ProbeAnswer(answer),
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::proc::{self, Pid};
 use crate::sync::SpinLock;
 use abi::Errno;
 use abi::probe::{
-    MEMORY_MAX, PTE_NO_EXECUTE, PTE_PRESENT, PTE_UNCACHED, PTE_WRITE, Registers, SPACE_LINEAR, SPACE_PHYSICAL,
-    WINDOW_PAGES,
+    MEMORY_MAX, PTE_NO_EXECUTE, PTE_PRESENT, PTE_UNCACHED, PTE_WRITE, Registers, SPACE_LINEAR,
+    SPACE_PHYSICAL, WINDOW_PAGES,
 };
 use alloc::vec;
 use alloc::vec::Vec;
@@ -39,12 +39,23 @@ pub(super) fn alloc(request: &[u8]) -> Result<Vec<u8>, Errno> {
         return Err(Errno::EINVAL);
     }
     let pid = proc::current_pid();
-    let held: u64 = OWNED.lock().iter().filter(|owned| owned.pid == pid).map(|owned| owned.pages).sum();
+    let held: u64 = OWNED
+        .lock()
+        .iter()
+        .filter(|owned| owned.pid == pid)
+        .map(|owned| owned.pages)
+        .sum();
     if held + pages > PAGES_MAX {
         return Err(Errno::ENOMEM);
     }
-    let physical = frames::alloc_contiguous(pages as usize).ok_or(Errno::ENOMEM)?.as_u64();
-    OWNED.lock().push(Owned { pid, physical, pages });
+    let physical = frames::alloc_contiguous(pages as usize)
+        .ok_or(Errno::ENOMEM)?
+        .as_u64();
+    OWNED.lock().push(Owned {
+        pid,
+        physical,
+        pages,
+    });
     Ok(physical.to_le_bytes().to_vec())
 }
 
@@ -54,7 +65,9 @@ pub(super) fn free(request: &[u8]) -> Result<Vec<u8>, Errno> {
     fields.end()?;
     let pid = proc::current_pid();
     let mut owned = OWNED.lock();
-    let place = owned.iter().position(|o| o.pid == pid && o.physical == physical && o.pages == pages);
+    let place = owned
+        .iter()
+        .position(|o| o.pid == pid && o.physical == physical && o.pages == pages);
     owned.swap_remove(place.ok_or(Errno::EINVAL)?);
     drop(owned);
     frames::free_contiguous(PhysAddr::new(physical), pages as usize);
@@ -64,7 +77,9 @@ pub(super) fn free(request: &[u8]) -> Result<Vec<u8>, Errno> {
 pub(super) fn free_all(pid: Pid) {
     loop {
         let mut owned = OWNED.lock();
-        let Some(place) = owned.iter().position(|owned| owned.pid == pid) else { return };
+        let Some(place) = owned.iter().position(|owned| owned.pid == pid) else {
+            return;
+        };
         let gone = owned.swap_remove(place);
         drop(owned);
         frames::free_contiguous(PhysAddr::new(gone.physical), gone.pages as usize);
@@ -91,7 +106,10 @@ pub(super) fn entry(request: &[u8]) -> Result<Vec<u8>, Errno> {
     }
     let process = proc::current();
     let space = process.space.lock();
-    let entry = space.as_ref().ok_or(Errno::EINVAL)?.entry(window_address(index));
+    let entry = space
+        .as_ref()
+        .ok_or(Errno::EINVAL)?
+        .entry(window_address(index));
     Ok(entry.to_le_bytes().to_vec())
 }
 
@@ -102,7 +120,7 @@ struct Place {
     width: u32,
 }
 
-fn place<'a>(request: &'a [u8]) -> Result<(Place, &'a [u8]), Errno> {
+fn place(request: &[u8]) -> Result<(Place, &[u8]), Errno> {
     let mut fields = Fields(request);
     let (address, len, space, width) = (fields.u64()?, fields.u64()?, fields.u32()?, fields.u32()?);
     let valid = (1..=MEMORY_MAX as u64).contains(&len)
@@ -112,7 +130,15 @@ fn place<'a>(request: &'a [u8]) -> Result<(Place, &'a [u8]), Errno> {
     if !valid {
         return Err(Errno::EINVAL);
     }
-    Ok((Place { address, len: len as usize, space, width }, fields.rest()))
+    Ok((
+        Place {
+            address,
+            len: len as usize,
+            space,
+            width,
+        },
+        fields.rest(),
+    ))
 }
 
 pub(super) fn read(request: &[u8], room: usize) -> Result<Vec<u8>, Errno> {
@@ -125,7 +151,9 @@ pub(super) fn read(request: &[u8], room: usize) -> Result<Vec<u8>, Errno> {
     }
     let mut bytes = vec![0; place.len];
     let target = bytes.as_mut_ptr().expose_provenance() as u64;
-    transfer(&place, |address, offset, len| copy(target + offset, address, len, place.width))?;
+    transfer(&place, |address, offset, len| {
+        copy(target + offset, address, len, place.width)
+    })?;
     Ok(bytes)
 }
 
@@ -135,7 +163,9 @@ pub(super) fn write(request: &[u8]) -> Result<Vec<u8>, Errno> {
         return Err(Errno::EINVAL);
     }
     let source = bytes.as_ptr().expose_provenance() as u64;
-    transfer(&place, |address, offset, len| copy(address, source + offset, len, place.width))?;
+    transfer(&place, |address, offset, len| {
+        copy(address, source + offset, len, place.width)
+    })?;
     Ok(Vec::new())
 }
 
@@ -152,7 +182,10 @@ fn transfer(place: &Place, step: impl Fn(u64, u64, u64) -> Result<(), Errno>) ->
             // The scratch page belongs to this process, so no other flow of control changes it.
             let cache = if place.width == 0 { 0 } else { PTE_UNCACHED };
             let page = address - address % PAGE_SIZE;
-            map_window(SCRATCH, page | PTE_PRESENT | PTE_WRITE | PTE_NO_EXECUTE | cache)?;
+            map_window(
+                SCRATCH,
+                page | PTE_PRESENT | PTE_WRITE | PTE_NO_EXECUTE | cache,
+            )?;
             step(window_address(SCRATCH) + address % PAGE_SIZE, offset, len)?;
         } else {
             step(address, offset, len)?;
@@ -176,8 +209,14 @@ fn copy(to: u64, from: u64, len: u64, width: u32) -> Result<(), Errno> {
     // add rsi, r8; add rdi, r8; dec rcx; jnz to the start
     code.extend_from_slice(&[0x4c, 0x01, 0xc6, 0x4c, 0x01, 0xc7, 0x48, 0xff, 0xc9, 0x75]);
     code.push((-(code.len() as i64 + 1)) as u8);
-    let registers =
-        Registers { rsi: from, rdi: to, rcx: len / step, r8: step, rflags: AC, ..Registers::default() };
+    let registers = Registers {
+        rsi: from,
+        rdi: to,
+        rcx: len / step,
+        r8: step,
+        rflags: AC,
+        ..Registers::default()
+    };
     let plan = Plan {
         registers: &registers,
         code: &code,

@@ -70,7 +70,10 @@ pub fn process_ended(pid: proc::Pid) {
 fn allowed() -> bool {
     let name = proc::current_name().bytes();
     let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    settings::get().probe.iter().any(|program| program.as_bytes() == name)
+    settings::get()
+        .probe
+        .iter()
+        .any(|program| program.as_bytes() == name)
 }
 
 /// Reads the fields of a request one after the other.
@@ -94,7 +97,11 @@ impl<'a> Fields<'a> {
     }
 
     fn end(self) -> Result<(), Errno> {
-        if self.0.is_empty() { Ok(()) } else { Err(Errno::EINVAL) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 }
 
@@ -107,7 +114,10 @@ const fn window_address(index: u64) -> u64 {
 fn map_window(index: u64, entry: u64) -> Result<(), Errno> {
     let process = proc::current();
     let mut space = process.space.lock();
-    space.as_mut().ok_or(Errno::EINVAL)?.map_raw(window_address(index), entry)
+    space
+        .as_mut()
+        .ok_or(Errno::EINVAL)?
+        .map_raw(window_address(index), entry)
 }
 
 /// Records that something is about to run and, if asked, waits for the server's acknowledgement.

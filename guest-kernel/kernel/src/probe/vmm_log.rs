@@ -5,10 +5,10 @@ use super::kernel_call;
 use crate::drivers::dma::DmaBuffer;
 use crate::sync::SpinLock;
 use crate::{proc, time, trace};
+use ::hypercall::{LogBuild, LogReader};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
-use ::hypercall::{LogBuild, LogReader};
 use trace_record::Payload;
 
 /// Pages of the buffer the hypervisor writes.
@@ -25,10 +25,18 @@ struct Kept {
     dropped: u64,
 }
 
-static KEPT_TEXT: SpinLock<Kept> = SpinLock::new("vmm log", Kept { text: VecDeque::new(), dropped: 0 });
+static KEPT_TEXT: SpinLock<Kept> = SpinLock::new(
+    "vmm log",
+    Kept {
+        text: VecDeque::new(),
+        dropped: 0,
+    },
+);
 
 pub(super) fn start() {
-    let Some(mut vmm) = kernel_call::vmm() else { return };
+    let Some(mut vmm) = kernel_call::vmm() else {
+        return;
+    };
     if matches!(vmm.lookup(c"log_set_buf"), Ok(Some(_))) {
         KEPT_TEXT.lock().text.reserve_exact(KEPT);
         proc::spawn_kernel_thread("vmmlog", run);
@@ -47,11 +55,18 @@ fn run() {
         crate::println!("vmmlog: no memory for the buffer");
         return;
     };
-    let Some(mut vmm) = kernel_call::vmm() else { return };
-    let Ok(Some(number)) = vmm.lookup(c"log_set_buf") else { return };
+    let Some(mut vmm) = kernel_call::vmm() else {
+        return;
+    };
+    let Ok(Some(number)) = vmm.lookup(c"log_set_buf") else {
+        return;
+    };
     let (header, ring) = buffer.as_log();
     let mut reader = LogReader::new(header, ring);
-    if vmm.log_attach(number, buffer.phys().as_u64(), buffer.size() as u64).is_err() {
+    if vmm
+        .log_attach(number, buffer.phys().as_u64(), buffer.size() as u64)
+        .is_err()
+    {
         return;
     }
     let (mut line, mut lost) = (Vec::with_capacity(LINE_MAX), 0);
@@ -62,12 +77,21 @@ fn run() {
         let len = reader.read(&mut chunk);
         if reader.build() != build {
             build = reader.build();
-            trace::emit(&Payload::Event { text: alloc::format!("vmm log header: {build:?} build").as_bytes().into() });
+            trace::emit(&Payload::Event {
+                text: alloc::format!("vmm log header: {build:?} build")
+                    .as_bytes()
+                    .into(),
+            });
         }
         if reader.lost() != lost {
-            let text = alloc::format!("vmm log: {} characters overwritten unread", reader.lost() - lost);
+            let text = alloc::format!(
+                "vmm log: {} characters overwritten unread",
+                reader.lost() - lost
+            );
             lost = reader.lost();
-            trace::emit(&Payload::Event { text: text.as_bytes().into() });
+            trace::emit(&Payload::Event {
+                text: text.as_bytes().into(),
+            });
         }
         if len == 0 {
             // A line that did not end for a whole period is passed on as it is.
@@ -87,7 +111,9 @@ fn run() {
 
 fn flush_line(line: &mut Vec<u8>) {
     if !line.is_empty() {
-        trace::emit(&Payload::VmmLog { text: line.as_slice().into() });
+        trace::emit(&Payload::VmmLog {
+            text: line.as_slice().into(),
+        });
         line.clear();
     }
 }

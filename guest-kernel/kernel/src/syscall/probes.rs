@@ -8,7 +8,9 @@ use abi::info::{TRACE_STATS, TraceStats};
 
 pub(super) fn probe(call: &mut Call<'_>) -> CallResult {
     let len = usize::try_from(call.argument(2)).map_err(|_| Errno::EINVAL)?;
-    let room = usize::try_from(call.argument(4)).unwrap_or(usize::MAX).min(probes::RESPONSE_MAX);
+    let room = usize::try_from(call.argument(4))
+        .unwrap_or(usize::MAX)
+        .min(probes::RESPONSE_MAX);
     if len > probes::REQUEST_MAX {
         return Err(Errno::EINVAL);
     }

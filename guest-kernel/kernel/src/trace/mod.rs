@@ -24,7 +24,8 @@ pub use sender::flush;
 /// Bytes in the ring of one CPU.
 const RING_LEN: usize = 1 << 20;
 
-static RINGS: [SpinLock<Option<Ring>>; MAX_CPUS] = [const { SpinLock::new("trace ring", None) }; MAX_CPUS];
+static RINGS: [SpinLock<Option<Ring>>; MAX_CPUS] =
+    [const { SpinLock::new("trace ring", None) }; MAX_CPUS];
 static CLASSES: AtomicU64 = AtomicU64::new(Class::DEFAULT_MASK | 1);
 
 /// Gives each CPU its ring. Records emitted before are dropped.
@@ -59,7 +60,13 @@ pub fn emit_as(class: Class, payload: &Payload<'_>) -> Option<u32> {
     let _irq = IrqGuard::new();
     let number = cpu::number();
     let pid = proc::trace_pid();
-    let meta = RecordMeta { tsc: time::read_tsc(), sequence: 0, pid, cpu: number as u8, flags: 0 };
+    let meta = RecordMeta {
+        tsc: time::read_tsc(),
+        sequence: 0,
+        pid,
+        cpu: number as u8,
+        flags: 0,
+    };
     RINGS[number].lock().as_mut()?.write(meta, class, payload)
 }
 
@@ -117,7 +124,9 @@ pub fn user_event(text: &[u8]) -> Result<usize, Errno> {
 /// Shows the last records of every CPU whose ring is free, for a panic.
 pub fn for_last_records(mut show: impl FnMut(&Record<'_>)) {
     for ring in &RINGS {
-        let Some(mut guard) = ring.try_lock() else { continue };
+        let Some(mut guard) = ring.try_lock() else {
+            continue;
+        };
         let Some(ring) = guard.as_mut() else { continue };
         ring.for_recent(|bytes| {
             if let Ok(record) = Record::decode(bytes) {

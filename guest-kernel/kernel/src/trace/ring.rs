@@ -4,6 +4,7 @@
 //! the place in the ring. `taken` follows `written`. Bytes stay readable after they were taken until
 //! others overwrite them, which is how a panic finds the last records.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use trace_record::record::{RECORD_MAX, encode_with_class, record_len};
 use trace_record::{Class, Payload, Record, RecordMeta};
@@ -37,10 +38,8 @@ pub struct Counts {
 impl Ring {
     /// An empty ring of `capacity` bytes. It overwrites its oldest records until [`Ring::keep_unsent`].
     pub fn new(capacity: usize) -> Self {
-        let mut bytes = Vec::new();
-        bytes.resize(capacity, 0);
         Self {
-            bytes,
+            bytes: vec![0; capacity],
             scratch: Vec::with_capacity(2 * RECORD_MAX),
             written: 0,
             taken: 0,
@@ -63,12 +62,27 @@ impl Ring {
     pub fn write(&mut self, meta: RecordMeta, class: Class, payload: &Payload<'_>) -> Option<u32> {
         self.scratch.clear();
         if self.dropped_unsaid > 0 {
-            let loss = Payload::Dropped { count: self.dropped_unsaid };
-            encode_with_class(&RecordMeta { sequence: self.sequence, ..meta }, Class::Meta, &loss, &mut self.scratch);
+            let loss = Payload::Dropped {
+                count: self.dropped_unsaid,
+            };
+            encode_with_class(
+                &RecordMeta {
+                    sequence: self.sequence,
+                    ..meta
+                },
+                Class::Meta,
+                &loss,
+                &mut self.scratch,
+            );
         }
         let loss_len = self.scratch.len();
         let sequence = self.sequence + u32::from(loss_len > 0);
-        encode_with_class(&RecordMeta { sequence, ..meta }, class, payload, &mut self.scratch);
+        encode_with_class(
+            &RecordMeta { sequence, ..meta },
+            class,
+            payload,
+            &mut self.scratch,
+        );
         let needed = self.scratch.len() as u64;
         while self.overwrite && self.free() < needed {
             self.skip_oldest();
@@ -90,7 +104,12 @@ impl Ring {
     /// Writes a record with the sequence number its own producer gave it.
     pub fn write_foreign(&mut self, record: &Record<'_>) {
         self.scratch.clear();
-        encode_with_class(&record.meta, record.class, &record.payload, &mut self.scratch);
+        encode_with_class(
+            &record.meta,
+            record.class,
+            &record.payload,
+            &mut self.scratch,
+        );
         let needed = self.scratch.len() as u64;
         while self.overwrite && self.free() < needed {
             self.skip_oldest();
@@ -161,7 +180,10 @@ impl Ring {
 
     /// What it counted.
     pub const fn counts(&self) -> Counts {
-        Counts { recorded: self.recorded, dropped: self.dropped }
+        Counts {
+            recorded: self.recorded,
+            dropped: self.dropped,
+        }
     }
 
     /// Copies the last records that are not overwritten yet, oldest first, one at a time.

@@ -31,7 +31,14 @@ static PROGRESS: SpinLock<Progress> = SpinLock::new(
     "trace progress",
     Progress {
         acknowledged: [0; MAX_CPUS],
-        stats: TraceStats { recorded: 0, dropped: 0, acknowledged: 0, bytes: 0, transport_packets: 0, connected: 0 },
+        stats: TraceStats {
+            recorded: 0,
+            dropped: 0,
+            acknowledged: 0,
+            bytes: 0,
+            transport_packets: 0,
+            connected: 0,
+        },
         hurry: false,
     },
 );
@@ -73,7 +80,12 @@ pub fn flush() -> Result<(), Errno> {
         *target = ring.lock().as_ref().map_or(0, |ring| ring.written());
     }
     let mut progress = PROGRESS.lock();
-    while progress.acknowledged.iter().zip(&targets).any(|(done, target)| done < target) {
+    while progress
+        .acknowledged
+        .iter()
+        .zip(&targets)
+        .any(|(done, target)| done < target)
+    {
         if !ACTIVE.load(Ordering::Relaxed) {
             return Err(Errno::EIO);
         }
@@ -88,7 +100,10 @@ pub fn flush() -> Result<(), Errno> {
 
 fn run() {
     if let Err(errno) = send_for_ever() {
-        crate::println!("trace: the server refused {}: {errno}; recording goes on in memory", run::TRACE);
+        crate::println!(
+            "trace: the server refused {}: {errno}; recording goes on in memory",
+            run::TRACE
+        );
     }
     for ring in &RINGS {
         if let Some(ring) = ring.lock().as_mut() {
@@ -109,7 +124,9 @@ fn send_for_ever() -> Result<(), Errno> {
     let mut clock_due = time::now();
     loop {
         if time::now() >= clock_due {
-            super::emit(&Payload::ClockPair { time_ns: time::wall_ns() });
+            super::emit(&Payload::ClockPair {
+                time_ns: time::wall_ns(),
+            });
             clock_due = time::now() + CLOCK_PERIOD;
         }
         let mut positions = [None; MAX_CPUS];
@@ -129,7 +146,11 @@ fn send_for_ever() -> Result<(), Errno> {
     }
 }
 
-fn append(file: &mut AppendFile, batch: &mut Vec<u8>, positions: Option<&[Option<u64>; MAX_CPUS]>) -> Result<(), Errno> {
+fn append(
+    file: &mut AppendFile,
+    batch: &mut Vec<u8>,
+    positions: Option<&[Option<u64>; MAX_CPUS]>,
+) -> Result<(), Errno> {
     file.append(batch)?;
     let mut progress = PROGRESS.lock();
     progress.stats.bytes += batch.len() as u64;
@@ -147,7 +168,10 @@ fn append(file: &mut AppendFile, batch: &mut Vec<u8>, positions: Option<&[Option
 
 fn count_records(mut batch: &[u8]) -> u64 {
     let mut count = 0;
-    while let Some(len) = batch.first_chunk::<2>().and_then(|first| trace_record::record::record_len(*first).ok()) {
+    while let Some(len) = batch
+        .first_chunk::<2>()
+        .and_then(|first| trace_record::record::record_len(*first).ok())
+    {
         batch = batch.get(len..).unwrap_or_default();
         count += 1;
     }
@@ -161,7 +185,11 @@ fn header() -> FileHeader {
     let len = run_id.len().min(16);
     run[..len].copy_from_slice(&run_id.as_bytes()[..len]);
     let machine_info = crate::probe::machine_info();
-    let text = |bytes: &[u8]| alloc::string::String::from_utf8_lossy(bytes).trim_matches(['\0', ' ']).into();
+    let text = |bytes: &[u8]| {
+        alloc::string::String::from_utf8_lossy(bytes)
+            .trim_matches(['\0', ' '])
+            .into()
+    };
     FileHeader {
         tsc_hz: time::tsc_hz(),
         first_tsc: time::read_tsc(),
