@@ -53,6 +53,18 @@ impl PortRange {
 /// The second serial line, COM2: the guest's console.
 // SAFETY: a UART does no bus mastering.
 pub const COM2: PortRange = unsafe { PortRange::new(0x2f8, 8) };
+/// The first serial line, COM1: the hypervisor's, unless the setting `console=` says otherwise.
+// SAFETY: a UART does no bus mastering.
+pub const COM1: PortRange = unsafe { PortRange::new(0x3f8, 8) };
+/// Index and data register of the screen's controller.
+// SAFETY: it moves the cursor.
+pub const VGA_CRTC: PortRange = unsafe { PortRange::new(0x3d4, 2) };
+/// Data register of the keyboard controller.
+// SAFETY: no bus mastering; only read here.
+pub const KEYBOARD_DATA: PortRange = unsafe { PortRange::new(0x60, 1) };
+/// Status register of the keyboard controller. Only read: a write could reset the machine.
+// SAFETY: as above.
+pub const KEYBOARD_STATUS: PortRange = unsafe { PortRange::new(0x64, 1) };
 /// Master interrupt controller.
 // SAFETY: an 8259 does no bus mastering.
 pub const PIC_MASTER: PortRange = unsafe { PortRange::new(0x20, 2) };

@@ -1,7 +1,7 @@
 //! Virtqueues with their buffers: the part of a virtio driver that shares memory with the device.
 //!
-//! Each ring owns one buffer per descriptor. A buffer is either ours ([`Ring::frame`] and
-//! [`Ring::frame_mut`] reach it) or lent to the device, and the only record of which is which is our
+//! Each ring owns one buffer per descriptor. A buffer is either ours ([`Ring::bytes`] and
+//! [`Ring::bytes_mut`] reach it) or lent to the device, and the only record of which is which is our
 //! own [`TokenTable`]: what the device says is checked against it before virtio-drivers sees it.
 #![expect(unsafe_code, reason = "buffers lent to a device")]
 

@@ -55,8 +55,6 @@ pub struct Function {
     pub device: u16,
     /// Class code: class, subclass, interface.
     pub class: [u8; 3],
-    /// Revision.
-    pub revision: u8,
     /// Interrupt line the firmware chose; 255 for none. Never written.
     pub interrupt_line: u8,
 }
@@ -98,7 +96,6 @@ fn function_at(bdf: Bdf) -> Option<Function> {
         vendor: id as u16,
         device: (id >> 16) as u16,
         class: [(class >> 24) as u8, (class >> 16) as u8, (class >> 8) as u8],
-        revision: class as u8,
         interrupt_line: read(bdf, register::INTERRUPT) as u8,
     })
 }

@@ -1,19 +1,22 @@
-//! The console: COM2 for everything the guest says, with xv6's line discipline for what it hears.
+//! The console: COM2, and what `console=` adds, with xv6's line discipline for what is typed.
 //!
 //! Line mode: echo, backspace and ^H erase, ^U kills the line, ^D ends the input, ^P lists processes.
 //! Raw mode: every byte as it comes.
 
+mod output;
+
 use crate::arch::irq;
-use crate::arch::port::COM2;
-use crate::drivers::uart::Uart;
-use crate::klog;
+use crate::drivers::keyboard::{self, Keyboard};
 use crate::sync::{SpinLock, WaitQueue};
+use crate::{klog, settings};
 use abi::Errno;
 use abi::file::{TTY_LINE, TTY_RAW};
 use core::fmt;
+use kcore::settings::Console;
 
-/// COM2's interrupt line.
-const IRQ: u8 = 3;
+/// Interrupt lines of COM2 and COM1.
+const COM2_IRQ: u8 = 3;
+const COM1_IRQ: u8 = 4;
 /// Bytes of input kept.
 const INPUT_SIZE: usize = 1024;
 
@@ -27,7 +30,7 @@ const END_OF_INPUT: u8 = control(b'D');
 const KILL_LINE: u8 = control(b'U');
 const LIST_PROCESSES: u8 = control(b'P');
 
-static UART: SpinLock<Uart> = SpinLock::new("uart", Uart::new(COM2));
+static KEYBOARD: SpinLock<Keyboard> = SpinLock::new("keyboard", Keyboard::new());
 static INPUT: SpinLock<Input> = SpinLock::new("console", Input::new());
 static ARRIVED: WaitQueue = WaitQueue::new();
 
@@ -90,7 +93,7 @@ impl Input {
                 }
                 match byte {
                     END_OF_INPUT => {}
-                    b'\n' => echo(b"\r\n"),
+                    b'\n' => echo(b"\n"),
                     b'\t' | 0x20..=0x7e | 0x80.. => echo(&[byte]),
                     _ => echo(&[b'^', byte + b'@']),
                 }
@@ -106,36 +109,61 @@ impl Input {
 }
 
 fn echo(bytes: &[u8]) {
-    let uart = UART.lock();
-    for &byte in bytes {
-        uart.send(byte);
+    output::write(bytes);
+}
+
+/// Sets COM2 up for output.
+pub fn init() {
+    output::init();
+}
+
+/// Adds the places that the setting `console=` names, and lets input arrive.
+pub fn init_input() {
+    irq::register(COM2_IRQ, "console", serial_interrupt);
+    for place in &settings::get().console {
+        match place {
+            Console::Com2 => {}
+            Console::Com1 => {
+                output::add_com1();
+                irq::register(COM1_IRQ, "console", serial_interrupt);
+            }
+            Console::Vga => {
+                output::add_vga();
+                irq::register(keyboard::IRQ, "keyboard", keyboard_interrupt);
+            }
+        }
+    }
+    output::enable_receive_interrupts();
+}
+
+fn serial_interrupt() -> bool {
+    let mut claimed = false;
+    while let Some(byte) = output::receive() {
+        claimed = true;
+        arrived(&[byte]);
+    }
+    claimed
+}
+
+fn keyboard_interrupt() -> bool {
+    let mut claimed = false;
+    loop {
+        let Some(bytes) = KEYBOARD.lock().receive() else {
+            return claimed;
+        };
+        claimed = true;
+        arrived(bytes);
     }
 }
 
-/// Sets the line up for output.
-pub fn init() {
-    UART.lock().init();
-}
-
-/// Lets input arrive.
-pub fn init_input() {
-    irq::register(IRQ, "console", interrupt);
-    UART.lock().enable_receive_interrupt();
-}
-
-fn interrupt() -> bool {
-    let mut claimed = false;
+fn arrived(bytes: &[u8]) {
     let mut ready = false;
-    loop {
-        let byte = UART.lock().receive();
-        let Some(byte) = byte else { break };
-        claimed = true;
+    for &byte in bytes {
         ready |= INPUT.lock().received(byte);
     }
     if ready {
         ARRIVED.wake_all();
     }
-    claimed
 }
 
 /// Reads a line, or what there is of it.
@@ -201,17 +229,7 @@ pub fn set_mode(mode: i32) -> Result<(), Errno> {
 pub fn write_user(bytes: &[u8]) {
     // In pieces: interrupts are off while the line is busy.
     for piece in bytes.chunks(64) {
-        send(piece);
-    }
-}
-
-fn send(bytes: &[u8]) {
-    let uart = UART.lock();
-    for &byte in bytes {
-        if byte == b'\n' {
-            uart.send(b'\r');
-        }
-        uart.send(byte);
+        output::write(piece);
     }
 }
 
@@ -220,7 +238,7 @@ struct Writer;
 impl fmt::Write for Writer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         klog::append(text.as_bytes());
-        send(text.as_bytes());
+        output::write(text.as_bytes());
         Ok(())
     }
 }
@@ -241,13 +259,7 @@ pub fn print_panicking(arguments: fmt::Arguments<'_>) {
     impl fmt::Write for Direct {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             klog::append_if_free(text.as_bytes());
-            let uart = Uart::new(COM2);
-            for byte in text.bytes() {
-                if byte == b'\n' {
-                    uart.send(b'\r');
-                }
-                uart.send(byte);
-            }
+            output::write_panicking(text.as_bytes());
             Ok(())
         }
     }
