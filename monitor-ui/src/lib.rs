@@ -31,6 +31,7 @@ use std::sync::mpsc::Receiver;
 use anyhow::{Result, bail};
 
 use model::Model;
+use protocol::noise::Key;
 use report::Form;
 use source::Source;
 use theme::{Depth, Theme};
@@ -46,6 +47,15 @@ pub enum Runs {
     Named(Vec<String>),
 }
 
+/// What lets a client in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The token of a server in plain mode.
+    Token(Vec<u8>),
+    /// The key of a server in noise mode.
+    Key(Key),
+}
+
 /// Where the data comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum From {
@@ -53,8 +63,8 @@ pub enum From {
     Server {
         /// Its address.
         address: SocketAddr,
-        /// What a client must say.
-        token: Vec<u8>,
+        /// What lets us in.
+        secret: Secret,
         /// Which runs.
         runs: Runs,
     },
@@ -107,10 +117,20 @@ impl Options {
 
     /// Runs of a server.
     pub fn server(address: SocketAddr, token: impl Into<Vec<u8>>, runs: Runs) -> Self {
-        let token = token.into();
+        let secret = Secret::Token(token.into());
         Self::new(From::Server {
             address,
-            token,
+            secret,
+            runs,
+        })
+    }
+
+    /// Runs of a server in noise mode.
+    pub fn server_with_key(address: SocketAddr, key: Key, runs: Runs) -> Self {
+        let secret = Secret::Key(key);
+        Self::new(From::Server {
+            address,
+            secret,
             runs,
         })
     }
@@ -158,11 +178,11 @@ fn start(from: From) -> Result<(String, Source)> {
     Ok(match from {
         From::Server {
             address,
-            token,
+            secret,
             runs,
         } => {
             let source =
-                Source::spawn(move |sink| source::server::follow(sink, address, &token, &runs))?;
+                Source::spawn(move |sink| source::server::follow(sink, address, secret, &runs))?;
             (address.to_string(), source)
         }
         From::File(path) => {

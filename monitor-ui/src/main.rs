@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use monitor_ui::theme::Depth;
 use monitor_ui::{Options, Output, Runs, run};
+use protocol::noise::Key;
 
 /// Shows runs of a server live, or one from a file.
 ///
@@ -21,6 +22,9 @@ struct Arguments {
     /// File with the server's token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with our line of the server's key file, for a server in noise mode.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    key: Option<PathBuf>,
     /// Follow this run; may be given several times [default: the newest].
     #[arg(long, value_name = "ID", conflicts_with = "all")]
     run: Vec<String>,
@@ -28,10 +32,10 @@ struct Arguments {
     #[arg(long)]
     all: bool,
     /// Show a run folder, a boot's folder, or one of their files instead.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["demo", "server", "run", "all", "token_file"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["demo", "server", "run", "all", "token_file", "key"])]
     file: Option<PathBuf>,
     /// Show a demo that needs neither server nor machine.
-    #[arg(long, conflicts_with_all = ["server", "run", "all", "token_file"])]
+    #[arg(long, conflicts_with_all = ["server", "run", "all", "token_file", "key"])]
     demo: bool,
     /// Print text, a line for each record, log line and verdict.
     #[arg(long, conflicts_with_all = ["csv", "json"])]
@@ -70,18 +74,29 @@ impl Arguments {
 
     fn server_options(&self) -> Result<Options> {
         let address = address(&self.server)?;
-        let Some(file) = &self.token_file else {
-            bail!(
-                "--token-file is missing: the file that the server was started with (or --file, --demo)"
-            );
-        };
-        let token = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the token file {}", file.display()))?;
         let runs = match (self.all, self.run.is_empty()) {
             (true, _) => Runs::All,
             (_, true) => Runs::Latest,
             _ => Runs::Named(self.run.clone()),
         };
+        if let Some(file) = &self.key {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the key file {}", file.display()))?;
+            let key = Key::parse(&text).with_context(|| {
+                format!(
+                    "{} holds no key; nfs-server keygen makes one",
+                    file.display()
+                )
+            })?;
+            return Ok(Options::server_with_key(address, key, runs));
+        }
+        let Some(file) = &self.token_file else {
+            bail!(
+                "--token-file or --key is missing: what the server was started with (or use --file, --demo)"
+            );
+        };
+        let token = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the token file {}", file.display()))?;
         Ok(Options::server(address, token.trim(), runs))
     }
 }

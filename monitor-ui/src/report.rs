@@ -138,7 +138,6 @@ impl<W: Write> Printer<W> {
             }
             for (index, one) in run.experiments.list().iter().enumerate() {
                 if printed.stages.get(index) != Some(&one.stage) {
-                    printed.stages.truncate(index.min(printed.stages.len()));
                     self.experiment(id, one)?;
                 }
                 if index < printed.stages.len() {
@@ -193,11 +192,9 @@ impl<W: Write> Printer<W> {
         } else {
             "hypervisor"
         };
-        let seconds = format!(
-            "{}.{:09}",
-            row.since_ns / 1_000_000_000,
-            row.since_ns % 1_000_000_000
-        );
+        let sign = if row.since_ns < 0 { "-" } else { "" };
+        let ns = row.since_ns.unsigned_abs();
+        let seconds = format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
         let (class, kind) = (record.class.name(), record.payload.kind().name());
         let text = record.payload.to_string();
         match self.form {

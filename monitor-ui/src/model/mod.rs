@@ -144,8 +144,8 @@ pub struct Model {
     pub view: View,
     /// The help is on the screen; its first line.
     pub help: Option<usize>,
-    /// The details are open.
-    pub details: bool,
+    /// The details are open, in each view.
+    details: [bool; View::ALL.len()],
     /// The filter being typed.
     pub typing: Option<String>,
     /// What a command had to say.
@@ -177,7 +177,7 @@ impl Model {
             intakes: BTreeMap::new(),
             view: View::Overview,
             help: None,
-            details: false,
+            details: [false; View::ALL.len()],
             typing: None,
             answer: None,
             log_choice: 0,
@@ -225,6 +225,11 @@ impl Model {
     /// The chosen line of the view, as the view counts lines.
     pub fn cursor(&self) -> Option<u64> {
         self.cursors[self.view as usize]
+    }
+
+    /// Whether the view's details are open.
+    pub fn details(&self) -> bool {
+        self.details[self.view as usize]
     }
 
     fn feed(&mut self, feed: Feed) {
@@ -369,7 +374,7 @@ impl Model {
             Action::NextView => self.show_next(1),
             Action::PreviousView => self.show_next(View::ALL.len() - 1),
             Action::Show(view) => self.show(view),
-            Action::Details => self.details = !self.details,
+            Action::Details => self.details[self.view as usize] ^= true,
             Action::Filter => {
                 let now = self.run().map(|run| run.trace.filter().text().to_owned());
                 self.typing = Some(now.unwrap_or_default());
@@ -393,8 +398,8 @@ impl Model {
     fn close(&mut self) {
         let filtered = self.run().is_some_and(|run| !run.trace.filter().is_empty());
         if self.help.take().is_some() {
-        } else if self.details {
-            self.details = false;
+        } else if self.details() {
+            self.details[self.view as usize] = false;
         } else if self.view == View::Trace && filtered {
             self.set_filter(&Filter::default());
         } else {

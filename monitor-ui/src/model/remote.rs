@@ -29,7 +29,7 @@ pub struct RemoteOperation {
     /// Who asked.
     pub pid: u16,
     /// Nanoseconds since the boot's trace began.
-    pub since_ns: u64,
+    pub since_ns: i64,
     /// Ticks per microsecond of the boot, 0 if unknown.
     pub ticks_per_us: u64,
     /// The protocol's operation number.
@@ -74,7 +74,7 @@ pub struct Moment {
     /// Which boot.
     pub machine: u32,
     /// Nanoseconds since the boot's trace began.
-    pub since_ns: u64,
+    pub since_ns: i64,
     /// Ticks per microsecond.
     pub ticks_per_us: u64,
 }

@@ -341,8 +341,9 @@ impl Run {
         let since_ns = match hz {
             0 => 0,
             hz => {
-                let ticks = u128::from(record.meta.tsc.saturating_sub(first_tsc));
-                u64::try_from(ticks * 1_000_000_000 / u128::from(hz)).unwrap_or(u64::MAX)
+                let ticks = i128::from(record.meta.tsc) - i128::from(first_tsc);
+                let ns = ticks * 1_000_000_000 / i128::from(hz);
+                i64::try_from(ns).unwrap_or(i64::MAX)
             }
         };
         let moment = Moment {

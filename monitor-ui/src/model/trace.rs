@@ -17,8 +17,8 @@ pub struct Row {
     pub number: u64,
     /// Which boot.
     pub machine: u32,
-    /// Nanoseconds since the boot's trace began; 0 while the TSC's frequency is unknown.
-    pub since_ns: u64,
+    /// Nanoseconds since the boot's trace file began, negative before; 0 if the TSC's frequency is unknown.
+    pub since_ns: i64,
     /// The record.
     pub record: Record<'static>,
 }
@@ -135,7 +135,7 @@ mod tests {
         Row {
             number,
             machine: 0,
-            since_ns: number,
+            since_ns: number as i64,
             record: Record {
                 meta: RecordMeta::default(),
                 class: payload.class(),

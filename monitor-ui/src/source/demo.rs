@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use trace_record::payload::{Exit, Probe, ProbeAnswer};
 use trace_record::record::CPU_HYPERVISOR;
+use trace_record::record::{encode_with_class, probe_class};
 use trace_record::verdict::{Measurement, Progress, Verdict, VerdictRecord};
-use trace_record::{FileHeader, Payload, RecordMeta, encode_record};
+use trace_record::{Class, FileHeader, Payload, RecordMeta};
 
 use super::{Ended, Sink};
 use crate::feed::{Feed, FileEvent, Link, Place, RunFile};
@@ -234,7 +235,7 @@ impl Demo {
             rip_offset: 3,
             ..ProbeAnswer::default()
         };
-        self.record(0, &Payload::ProbeAnswer(answer), out);
+        self.record_as(probe_class(code), 0, &Payload::ProbeAnswer(answer), out);
     }
 
     fn remote(&mut self, out: &mut Vec<u8>) {
@@ -258,6 +259,16 @@ impl Demo {
     }
 
     fn record(&mut self, side: usize, payload: &Payload<'_>, out: &mut Vec<u8>) -> u32 {
+        self.record_as(payload.class(), side, payload, out)
+    }
+
+    fn record_as(
+        &mut self,
+        class: Class,
+        side: usize,
+        payload: &Payload<'_>,
+        out: &mut Vec<u8>,
+    ) -> u32 {
         self.tsc += 2_000_000 + self.random() % 20_000_000;
         let sequence = self.sequences[side];
         self.sequences[side] += 1;
@@ -268,7 +279,7 @@ impl Demo {
             cpu: side as u8 * CPU_HYPERVISOR,
             flags: 0,
         };
-        encode_record(&meta, payload, out);
+        encode_with_class(&meta, class, payload, out);
         sequence
     }
 

@@ -9,8 +9,8 @@ use protocol::message::{Counters, FollowEvent, Kind};
 use trace_record::run::export;
 
 use super::{Ended, Sink};
-use crate::Runs;
 use crate::feed::{Feed, FileEvent, Link, OperationCount, Place, RunFile, ServerCounts};
+use crate::{Runs, Secret};
 
 /// How often to look for new runs and boots.
 const LOOK: Duration = Duration::from_millis(700);
@@ -27,8 +27,12 @@ const ANSWER: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// [`Ended`] when nobody listens.
-pub fn follow(sink: &Sink, address: SocketAddr, token: &[u8], runs: &Runs) -> Result<(), Ended> {
-    let mut options = Options::new(address, token).named("monitor");
+pub fn follow(sink: &Sink, address: SocketAddr, secret: Secret, runs: &Runs) -> Result<(), Ended> {
+    let options = match secret {
+        Secret::Token(token) => Options::new(address, &token),
+        Secret::Key(key) => Options::with_key(address, key),
+    };
+    let mut options = options.named("monitor");
     options.connect_within = Duration::from_secs(2);
     options.answer_within = ANSWER;
     // Questions fail at once while the server is away; following goes on by itself.

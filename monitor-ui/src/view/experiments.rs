@@ -19,7 +19,7 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
         let text = " no experiment is planned yet";
         return lines(frame, area, vec![line(text, Role::Dim, theme)]);
     }
-    let below = if model.details { area.height / 2 } else { 0 };
+    let below = if model.details() { area.height / 2 } else { 0 };
     let rows = [
         Constraint::Length(1),
         Constraint::Min(0),

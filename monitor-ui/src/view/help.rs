@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{line, lines, pad, span, wrap};
+use super::paint::{fit, line, lines, pad, span, wrap};
 use crate::command::COMMANDS;
 use crate::model::Model;
 use crate::theme::{Role, Theme};
@@ -13,11 +13,6 @@ const KEYS: usize = 16;
 
 /// Draws the help from a line on.
 pub fn draw(model: &Model, from: usize, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let head = format!(
-        "Keys in {} (? or Esc closes, Up and Down move)",
-        model.view.title()
-    );
-    let mut all = vec![line(head, Role::Title, theme)];
     let width = usize::from(area.width).saturating_sub(KEYS);
     let here = COMMANDS
         .iter()
@@ -44,6 +39,15 @@ pub fn draw(model: &Model, from: usize, theme: &Theme, frame: &mut Frame<'_>, ar
     }
     let room = usize::from(area.height).saturating_sub(1);
     let from = from.min(rows.len().saturating_sub(room));
-    all.extend(rows.into_iter().skip(from));
+    let until = (from + room).min(rows.len());
+    let head = format!(
+        "Keys in {}, lines {} to {until} of {}: Up and Down move, ? closes",
+        model.view.title(),
+        from + 1,
+        rows.len()
+    );
+    let head = fit(&head, usize::from(area.width), theme);
+    let mut all = vec![line(head, Role::Title, theme)];
+    all.extend(rows.into_iter().skip(from).take(room));
     lines(frame, area, all);
 }

@@ -12,6 +12,9 @@ use crate::model::calls::{Call, CallStats};
 use crate::model::run::Run;
 use crate::theme::{Role, Theme};
 
+const COLUMNS: [&str; 8] = ["n", "faults", "min", "p5", "median", "p95", "p99", "max"];
+const COLUMN: usize = 7;
+
 /// Draws table and histogram.
 pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     let stats = run.calls.stats();
@@ -26,11 +29,12 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
         Constraint::Length(below),
     ];
     let [head, body, bars] = Layout::vertical(rows).areas(area);
-    let name_width = usize::from(area.width).saturating_sub(8 * 6 + 2).max(12);
-    let columns = ["n", "faults", "min", "p5", "median", "p95", "p99", "max"];
+    let name_width = usize::from(area.width)
+        .saturating_sub(COLUMNS.len() * COLUMN + 2)
+        .max(12);
     let mut text = pad(" call, in ticks", name_width + 1, theme);
-    for column in columns {
-        text.push_str(&pad_left(column, 6, theme));
+    for column in COLUMNS {
+        text.push_str(&pad_left(column, COLUMN, theme));
     }
     frame.render_widget(
         line(
@@ -68,7 +72,7 @@ fn row(
         theme,
     ));
     let ticks = &stats.ticks;
-    let number = |value: u64| pad_left(&short(value), 6, theme);
+    let number = |value: u64| pad_left(&short(value), COLUMN, theme);
     line.push_span(span(number(stats.requests), Role::Text, theme));
     let role = if stats.faults > 0 {
         Role::Warn

@@ -7,7 +7,7 @@ use trace_record::{Class, escape};
 
 use super::experiments::{running_for, verdict_role};
 use super::head;
-use super::paint::{fit, line, lines, rule, short, span};
+use super::paint::{fit, line, lines, rule, short, span, wrap};
 use crate::model::Model;
 use crate::model::logs::Origin;
 use crate::model::run::Run;
@@ -17,7 +17,10 @@ use crate::theme::{Role, Theme};
 /// Draws it; what matters most stands first, so a small screen shows that.
 pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
-    let mut all = vec![machine(run, theme)];
+    let mut all: Vec<Line<'_>> = wrap(&machine(run), width.saturating_sub(2))
+        .into_iter()
+        .map(|text| line(format!(" {text}"), Role::Text, theme))
+        .collect();
     all.push(experiments(run, theme));
     if let Some(one) = run.experiments.running() {
         let limit = one
@@ -77,8 +80,8 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
     lines(frame, area, all);
 }
 
-fn machine(run: &Run, theme: &Theme) -> Line<'static> {
-    let mut text = format!(" {}", head::hypervisor(run));
+fn machine(run: &Run) -> String {
+    let mut text = head::hypervisor(run);
     if let Some(info) = &run.info {
         if !info.hypervisor_detail.is_empty() {
             text = format!("{text} ({})", escape(info.hypervisor_detail.as_bytes()));
@@ -109,7 +112,7 @@ fn machine(run: &Run, theme: &Theme) -> Line<'static> {
             );
         }
     }
-    line(text, Role::Text, theme)
+    text
 }
 
 fn experiments(run: &Run, theme: &Theme) -> Line<'static> {
@@ -131,6 +134,11 @@ fn experiments(run: &Run, theme: &Theme) -> Line<'static> {
 }
 
 fn records(model: &Model, run: &Run, theme: &Theme) -> Line<'static> {
+    if run.read_out {
+        // They came as fast as the disk gave them.
+        let text = format!(" records: {}", short(run.trace.total()));
+        return line(text, Role::Text, theme);
+    }
     let history = run.rate.history(model.now_ms, 20);
     let most = history.iter().copied().max().unwrap_or(0).max(1);
     let levels = theme.signs.levels;

@@ -158,7 +158,7 @@ pub fn short(number: u64) -> String {
 }
 
 /// Nanoseconds as seconds.
-pub fn seconds(ns: u64, digits: usize) -> String {
+pub fn seconds(ns: i64, digits: usize) -> String {
     format!("{:.digits$}", ns as f64 / 1e9)
 }
 

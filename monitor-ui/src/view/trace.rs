@@ -17,7 +17,7 @@ const DETAILS: u16 = 9;
 
 /// Draws the table.
 pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let details = if model.details {
+    let details = if model.details() {
         DETAILS.min(area.height / 2)
     } else {
         0
@@ -75,10 +75,10 @@ impl Columns {
     fn of(run: &Run, width: u16) -> Self {
         let wide = width >= 60;
         let mut columns = Self {
-            boot: if run.boots.len() > 1 { 4 } else { 0 },
+            boot: if run.boots.len() > 1 { 5 } else { 0 },
             time: if wide { 11 } else { 7 },
-            cpu: if wide { 3 } else { 0 },
-            pid: if wide { 4 } else { 0 },
+            cpu: if wide { 4 } else { 0 },
+            pid: if wide { 5 } else { 0 },
             class: if wide { 11 } else { 6 },
             text: 0,
         };
@@ -89,15 +89,15 @@ impl Columns {
 
     fn head(&self, theme: &Theme) -> Line<'static> {
         let cells = [
-            pad(" boot", self.boot + 1, theme),
+            " ".to_owned(),
+            pad(if self.boot > 0 { "boot" } else { "" }, self.boot, theme),
             pad_left("seconds ", self.time, theme),
-            pad("cpu", self.cpu, theme),
-            pad("pid", self.pid, theme),
+            pad(if self.cpu > 0 { "cpu" } else { "" }, self.cpu, theme),
+            pad(if self.pid > 0 { "pid" } else { "" }, self.pid, theme),
             pad("class", self.class, theme),
-            pad("what", self.text + 1, theme),
+            pad("what", self.text, theme),
         ];
-        let shown = cells.concat();
-        line(shown, Role::Head, theme)
+        line(cells.concat(), Role::Head, theme)
     }
 
     fn row(&self, row: &Row, theme: &Theme) -> Line<'static> {
@@ -115,9 +115,11 @@ impl Columns {
             theme,
         ));
         cells.push(' ');
-        cells.push_str(&pad(&format!("{side}{cpu}"), self.cpu, theme));
-        cells.push_str(&pad(&meta.pid.to_string(), self.pid, theme));
-        let class = pad(row.record.class.name(), self.class.saturating_sub(1), theme);
+        if self.cpu > 0 {
+            cells.push_str(&pad(&format!("{side}{cpu}"), self.cpu, theme));
+            cells.push_str(&pad(&meta.pid.to_string(), self.pid, theme));
+        }
+        let class = pad(row.record.class.name(), self.class - 1, theme);
         let text = fit(&row.record.payload.to_string(), self.text, theme);
         Line::from(vec![
             span(cells, Role::Dim, theme),
