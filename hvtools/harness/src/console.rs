@@ -169,12 +169,11 @@ impl Console {
     pub fn run(&mut self, command: &str, prompt: &str, limit: Duration) -> Result<String> {
         self.type_line(command)?;
         let text = self.wait_for(prompt, limit)?;
-        let text = text.strip_suffix(prompt).unwrap_or(&text);
-        // The first line is the echo of what was typed.
-        Ok(text
-            .split_once('\n')
-            .map_or("", |(_, rest)| rest)
-            .replace('\r', ""))
+        let text = text.strip_suffix(prompt).unwrap_or(&text).replace('\r', "");
+        // What was typed is echoed: once, or twice if the shell was not yet reading.
+        let echo = format!("{command}\n");
+        let output = text.rfind(&echo).map_or(0, |at| at + echo.len());
+        Ok(text[output..].to_owned())
     }
 }
 

@@ -85,7 +85,7 @@ impl MachineConfig {
     /// Processor, memory and chipset. Software emulation: it offers SVM everywhere, and alike.
     fn board_arguments(&self) -> Vec<OsString> {
         let mut arguments = words(
-            "-accel tcg -cpu EPYC,+svm,+npt -machine pc,smm=off -display none -no-reboot -nodefaults -vga std",
+            "-accel tcg,tb-size=128 -cpu EPYC,+svm,+npt -machine pc,smm=off -display none -no-reboot -nodefaults -vga std",
         );
         arguments.extend([
             "-m".into(),

@@ -24,10 +24,14 @@ pub struct Choice {
 /// # Errors
 /// When a script is wrong (with file, line and column), a pattern names nothing, or a parameter is nobody's.
 pub fn choose(catalogue: &Catalogue, choice: &Choice) -> Result<Vec<Planned>> {
-    let mistakes = catalogue.check();
+    let mut mistakes: Vec<String> = catalogue.mistakes.iter().map(ToString::to_string).collect();
+    let compiled = catalogue
+        .experiments
+        .iter()
+        .filter_map(|one| engine::compile(&one.file, &one.source).err());
+    mistakes.extend(compiled);
     if !mistakes.is_empty() {
-        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        bail!("the catalogue has mistakes:\n  {}", list.join("\n  "));
+        bail!("the catalogue has mistakes:\n  {}", mistakes.join("\n  "));
     }
     let chosen = catalogue.select(&choice.only)?;
     let chosen: Vec<&Experiment> = chosen
