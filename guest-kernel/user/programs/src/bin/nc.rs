@@ -41,7 +41,7 @@ fn main() -> Result<()> {
 }
 
 /// Both ways at once, until the peer has no more to say.
-fn tcp(stream: TcpStream) -> Result<()> {
+fn tcp(mut stream: TcpStream) -> Result<()> {
     let mut input_open = true;
     let mut buffer = [0; BUFFER_BYTES];
     let socket: OwnedFd = stream.try_clone()?.into_fd();
@@ -61,7 +61,7 @@ fn tcp(stream: TcpStream) -> Result<()> {
                     input_open = false;
                     stream.shutdown(Shutdown::Write)?;
                 }
-                count => (&mut &stream).write_all(&buffer[..count])?,
+                count => stream.write_all(&buffer[..count])?,
             }
         }
     }
