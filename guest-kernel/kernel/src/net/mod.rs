@@ -41,6 +41,9 @@ const RESETS_MAX: u64 = 8;
 /// Received bytes a program may take before the peer hears of the room.
 const UNANNOUNCED_MAX: usize = 32 * 1024;
 
+/// This part of the kernel heap may be buffers of sockets.
+const BUDGET_SHARE: usize = 2;
+
 /// The kernel's stack.
 pub type KernelStack = Stack<RxHalf, TxHalf, FrameTap, SharedEvent>;
 
@@ -136,7 +139,14 @@ pub fn init() {
         Address::Dhcp
     };
     let seed = time::read_tsc() ^ time::wall_ns().rotate_left(32);
-    let stack = Stack::new(Port::new(rx, tx, FrameTap, mac), address, seed, moment());
+    let budget = crate::mm::raw::heap_size() as usize / BUDGET_SHARE;
+    let stack = Stack::new(
+        Port::new(rx, tx, FrameTap, mac),
+        address,
+        budget,
+        seed,
+        moment(),
+    );
     NET.call_once(|| {
         SleepLock::new(
             "net",
@@ -161,6 +171,13 @@ pub fn lock() -> SleepGuard<'static, Net> {
     NET.get().expect("net::init ran").lock()
 }
 
+static TEST_DEVICE: Once<Option<pci::Bdf>> = Once::new();
+
+/// The network card that the kernel leaves alone, for experiments with its rings.
+pub fn test_device() -> Option<pci::Bdf> {
+    TEST_DEVICE.get().copied().flatten()
+}
+
 fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
     let wanted = settings::value("nic");
     let functions = pci::enumerate();
@@ -183,6 +200,14 @@ fn find_card() -> Option<(Arc<Card>, Receiver, Sender)> {
         );
         return None;
     };
+    // The other card is the device under test: nobody drives it but probes.
+    TEST_DEVICE.call_once(|| {
+        functions
+            .iter()
+            .filter(|other| virtio_net::is_net(other) && other.bdf != function.bdf)
+            .map(|other| other.bdf)
+            .next_back()
+    });
     match start_card(function) {
         Ok((card, rx, tx, interrupts)) => {
             println!(

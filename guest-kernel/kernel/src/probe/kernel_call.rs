@@ -109,6 +109,11 @@ pub fn machine_info() -> MachineInfo {
     if let Some(brand) = cpuid.get_processor_brand_string() {
         copy_text(&mut info.brand, brand.as_str());
     }
+    if let Some(bdf) = crate::net::test_device() {
+        info.test_device = 1;
+        info.test_device_address =
+            u32::from(bdf.bus) << 8 | u32::from(bdf.device) << 3 | u32::from(bdf.function);
+    }
     info
 }
 
