@@ -346,3 +346,42 @@ fn bitvisor_command(command: &bitvisor_config::cli::Command) -> Result<Outcome> 
         Outcome::Unexpected
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_manual_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Words as a shell would split them; single quotes are all that the README uses.
+    fn words(line: &str) -> Vec<String> {
+        let parts = line.split('\'').enumerate();
+        let words = parts.flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn every_command_of_the_readme_is_one_of_ours() {
+        let readme = include_str!("../../README.md");
+        let blocks = readme
+            .split("```sh\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+        assert!(lines.len() >= 5, "the README lost its commands");
+        for line in lines {
+            let words = words(line);
+            assert_eq!(words[..2], ["cargo", "hv"], "{line}");
+            if let Err(error) = Cli::try_parse_from(&words[1..]) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -172,8 +172,11 @@ impl Console {
         let text = text.strip_suffix(prompt).unwrap_or(&text).replace('\r', "");
         // What was typed is echoed: once, or twice if the shell was not yet reading.
         let echo = format!("{command}\n");
-        let output = text.rfind(&echo).map_or(0, |at| at + echo.len());
-        Ok(text[output..].to_owned())
+        let mut output = text.as_str();
+        for _ in 0..2 {
+            output = output.strip_prefix(&echo).unwrap_or(output);
+        }
+        Ok(output.to_owned())
     }
 }
 
