@@ -4,8 +4,9 @@
 //! No page is both writable and executable.
 
 use super::frames::{self, Frame};
-use super::kernel_space::{self, ENTRY_ADDRESS, index};
+use super::kernel_space::ENTRY_ADDRESS;
 use super::layout::{PAGE_SIZE, USER_TOP, page_down, page_up};
+use super::user_tables::UserTables;
 use super::{PhysAddr, commit, raw};
 use crate::arch::paging;
 use ::x86_64::structures::paging::PageTableFlags as Flags;
@@ -17,9 +18,6 @@ const MAX_REGIONS: usize = 18;
 const TABLE_PAGES: usize = 12;
 /// Shared and read-only because of it: a write makes a copy.
 const COPY_ON_WRITE: Flags = Flags::BIT_9;
-const TABLE: Flags = Flags::PRESENT
-    .union(Flags::WRITABLE)
-    .union(Flags::USER_ACCESSIBLE);
 const PAGES_PER_TABLE: u64 = 512;
 
 /// What a region allows; reading always.
@@ -84,7 +82,7 @@ fn promised(start: u64, end: u64) -> usize {
 
 /// User memory of one process.
 pub struct AddressSpace {
-    root: Frame,
+    tables: UserTables,
     regions: [Option<Region>; MAX_REGIONS],
     /// First address of the heap region.
     heap_start: u64,
@@ -100,13 +98,12 @@ impl AddressSpace {
         if !commit::reserve(TABLE_PAGES) {
             return Err(Errno::ENOMEM);
         }
-        let Some(root) = frames::alloc() else {
+        let Some(tables) = UserTables::new() else {
             commit::release(TABLE_PAGES);
             return Err(Errno::ENOMEM);
         };
-        kernel_space::fill_upper_half(root);
         Ok(Self {
-            root,
+            tables,
             regions: [None; MAX_REGIONS],
             heap_start: 0,
             heap_end: 0,
@@ -117,7 +114,7 @@ impl AddressSpace {
 
     /// What goes into CR3.
     pub fn root(&self) -> PhysAddr {
-        self.root.address()
+        self.tables.root()
     }
 
     /// Pages present.
@@ -287,6 +284,7 @@ impl AddressSpace {
             Protection::Execute => Flags::PRESENT | Flags::USER_ACCESSIBLE,
         };
         if self
+            .tables
             .set_entry(page, frame.address().as_u64() | flags.bits())
             .is_none()
         {
@@ -307,7 +305,8 @@ impl AddressSpace {
             frames::free(frame);
             copy
         };
-        self.set_entry(page, own.address().as_u64() | flags.bits());
+        self.tables
+            .set_entry(page, own.address().as_u64() | flags.bits());
         paging::flush_page(page);
         Ok(own)
     }
@@ -317,7 +316,7 @@ impl AddressSpace {
         if entry & Flags::PRESENT.bits() == 0 {
             return;
         }
-        self.set_entry(page, 0);
+        self.tables.set_entry(page, 0);
         paging::flush_page(page);
         self.resident -= 1;
         if let Some(frame) = frames::from_entry(entry & ENTRY_ADDRESS) {
@@ -325,45 +324,9 @@ impl AddressSpace {
         }
     }
 
-    /// The last table on the way to an address, if it exists.
-    fn table(&self, address: u64) -> Option<Frame> {
-        let mut table = self.root;
-        for level in (1..4).rev() {
-            let entry = raw::entry(table, index(address, level));
-            if entry & Flags::PRESENT.bits() == 0 {
-                return None;
-            }
-            table = frames::from_entry(entry & ENTRY_ADDRESS)?;
-        }
-        Some(table)
-    }
-
     /// The raw entry that translates a user address; 0 if there is none.
     pub fn entry(&self, address: u64) -> u64 {
-        self.table(address)
-            .map_or(0, |table| raw::entry(table, index(address, 0)))
-    }
-
-    /// Sets an entry, making tables on the way. None if there is no memory for one.
-    fn set_entry(&mut self, address: u64, entry: u64) -> Option<()> {
-        assert!(address < USER_TOP, "a user entry above the user half");
-        let mut table = self.root;
-        for level in (1..4).rev() {
-            let present = raw::entry(table, index(address, level));
-            table = if present & Flags::PRESENT.bits() != 0 {
-                frames::from_entry(present & ENTRY_ADDRESS)?
-            } else {
-                let next = frames::alloc()?;
-                raw::set_entry(
-                    table,
-                    index(address, level),
-                    next.address().as_u64() | TABLE.bits(),
-                );
-                next
-            };
-        }
-        raw::set_entry(table, index(address, 0), entry);
-        Some(())
+        self.tables.entry(address)
     }
 
     /// Sets a raw entry inside probe's window. What it points to is not counted: neither fork nor
@@ -375,7 +338,7 @@ impl AddressSpace {
         if !window.contains(&address) {
             return Err(Errno::EINVAL);
         }
-        self.set_entry(address, entry).ok_or(Errno::ENOMEM)?;
+        self.tables.set_entry(address, entry).ok_or(Errno::ENOMEM)?;
         paging::flush_page(address);
         Ok(())
     }
@@ -398,27 +361,24 @@ impl AddressSpace {
     }
 
     fn share_region(&mut self, child: &mut Self, region: &Region) -> Result<(), Errno> {
-        let mut page = region.start;
-        while page < region.end {
-            let Some(table) = self.table(page) else {
-                page = (page / (PAGES_PER_TABLE * PAGE_SIZE) + 1) * PAGES_PER_TABLE * PAGE_SIZE;
-                continue;
+        // A page at a time, because the parent's entries change on the way.
+        let mut from = region.start;
+        loop {
+            let next = self.tables.present(from, region.end).next();
+            let Some((page, mut entry)) = next else {
+                return Ok(());
             };
-            let mut entry = raw::entry(table, index(page, 0));
-            if entry & Flags::PRESENT.bits() != 0 {
-                let frame = frames::from_entry(entry & ENTRY_ADDRESS)
-                    .expect("a region holds counted pages");
-                if entry & Flags::WRITABLE.bits() != 0 {
-                    entry = (entry & !Flags::WRITABLE.bits()) | COPY_ON_WRITE.bits();
-                    raw::set_entry(table, index(page, 0), entry);
-                }
-                child.set_entry(page, entry).ok_or(Errno::ENOMEM)?;
-                child.resident += 1;
-                frames::share(frame);
+            let frame =
+                frames::from_entry(entry & ENTRY_ADDRESS).expect("a region holds counted pages");
+            if entry & Flags::WRITABLE.bits() != 0 {
+                entry = (entry & !Flags::WRITABLE.bits()) | COPY_ON_WRITE.bits();
+                self.tables.set_entry(page, entry).ok_or(Errno::ENOMEM)?;
             }
-            page += PAGE_SIZE;
+            child.tables.set_entry(page, entry).ok_or(Errno::ENOMEM)?;
+            child.resident += 1;
+            frames::share(frame);
+            from = page + PAGE_SIZE;
         }
-        Ok(())
     }
 
     /// Whether a whole range may be accessed.
@@ -492,19 +452,6 @@ impl AddressSpace {
         }
         Err(Errno::ENAMETOOLONG)
     }
-
-    fn free_tables(table: Frame, level: u32, entries: core::ops::Range<usize>) {
-        for index in entries {
-            let entry = raw::entry(table, index);
-            if level > 0
-                && entry & Flags::PRESENT.bits() != 0
-                && let Some(next) = frames::from_entry(entry & ENTRY_ADDRESS)
-            {
-                Self::free_tables(next, level - 1, 0..512);
-            }
-        }
-        frames::free(table);
-    }
 }
 
 /// Offset within the page of an address, and how much of `len` lies in that page.
@@ -514,25 +461,15 @@ fn piece(address: u64, len: usize) -> (usize, usize) {
 }
 
 impl Drop for AddressSpace {
-    /// Frees everything. It must not be loaded on any CPU.
+    /// Frees all pages; the tables follow. It must not be loaded on any CPU.
     fn drop(&mut self) {
-        for region in self.regions.into_iter().flatten() {
-            let mut page = region.start;
-            while page < region.end {
-                let Some(table) = self.table(page) else {
-                    page = (page / (PAGES_PER_TABLE * PAGE_SIZE) + 1) * PAGES_PER_TABLE * PAGE_SIZE;
-                    continue;
-                };
-                let entry = raw::entry(table, index(page, 0));
-                if entry & Flags::PRESENT.bits() != 0
-                    && let Some(frame) = frames::from_entry(entry & ENTRY_ADDRESS)
-                {
+        for region in self.regions.iter().flatten() {
+            for (_, entry) in self.tables.present(region.start, region.end) {
+                if let Some(frame) = frames::from_entry(entry & ENTRY_ADDRESS) {
                     frames::free(frame);
                 }
-                page += PAGE_SIZE;
             }
         }
-        Self::free_tables(self.root, 3, 0..256);
         commit::release(self.promised);
     }
 }

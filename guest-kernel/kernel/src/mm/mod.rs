@@ -9,6 +9,7 @@ pub mod memory_map;
 pub mod raw;
 pub mod stacks;
 pub mod user;
+mod user_tables;
 
 pub use ::x86_64::PhysAddr;
 pub use frames::Frame;

@@ -187,9 +187,7 @@ pub(super) fn switch_away(
 }
 
 /// First thing a new process or thread does: releases the lock the scheduler passed on.
-#[expect(unsafe_code, reason = "called by entry.s")]
-#[unsafe(no_mangle)]
-extern "C" fn first_run() {
+pub fn first_run() {
     // entry.s goes on with interrupts off.
     cpu::this().irq_were_on.store(false, Ordering::Relaxed);
     drop(table::current().state.adopt());

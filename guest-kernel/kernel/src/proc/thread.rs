@@ -15,10 +15,8 @@ pub fn spawn_kernel_thread(name: &'static str, entry: fn()) -> Pid {
     state.pid
 }
 
-/// A thread's entry function returned.
-#[expect(unsafe_code, reason = "called by entry.s")]
-#[unsafe(no_mangle)]
-extern "C" fn thread_finished() -> ! {
+/// Ends the calling thread: its entry function returned.
+pub fn finish() -> ! {
     let process = table::current();
     exit::drop_resources(process);
     let mut state = process.state.lock();

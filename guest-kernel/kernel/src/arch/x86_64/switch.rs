@@ -85,3 +85,15 @@ pub fn prepare_thread(context: &Context, stack: crate::mm::stacks::KernelStack, 
     unsafe { (start_at as *mut Start).write(start) };
     context.0.store(start_at, Ordering::Relaxed);
 }
+
+/// First call of every new process and thread, from entry.s.
+#[unsafe(no_mangle)]
+extern "C" fn first_run() {
+    crate::proc::sched::first_run();
+}
+
+/// Last call of a kernel thread, from entry.s.
+#[unsafe(no_mangle)]
+extern "C" fn thread_finished() -> ! {
+    crate::proc::thread::finish()
+}
