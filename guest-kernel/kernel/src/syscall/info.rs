@@ -5,11 +5,15 @@ use crate::arch::{cpu, power};
 use crate::mm::raw::bytes_of;
 use crate::mm::{frames, raw, user};
 use crate::proc::table::{self, RunState};
-use crate::{file, klog, proc, settings, time};
+use crate::{file, klog, proc, settings, time, trace};
 use abi::Errno;
 use abi::info::{
     CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TSC, MemoryInfo, ProcessInfo, TICKS_PER_SECOND, TimeSpec,
 };
+use core::time::Duration;
+
+/// How long power-off waits for the server to take the rest of the trace.
+const LAST_FLUSH: Duration = Duration::from_secs(2);
 
 /// Largest piece of the messages copied at once.
 const CHUNK: usize = 16 * 1024;
@@ -102,5 +106,9 @@ pub(super) fn poweroff(call: &mut Call<'_>) -> CallResult {
     }
     let status = status as u8;
     crate::println!("power off, status {status}");
+    // The trace's end is worth a moment; a server that does not answer is not.
+    if let Err(error) = trace::flush_until(Some(time::now() + LAST_FLUSH)) {
+        crate::println!("trace: its end did not reach the server: {error}");
+    }
     power::off(status)
 }

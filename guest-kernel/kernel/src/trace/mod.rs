@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use ring::Ring;
 use trace_record::{Class, Payload, Record, RecordMeta};
 
-pub use sender::flush;
+pub use sender::{flush, flush_until};
 
 /// Bytes in the ring of one CPU.
 const RING_LEN: usize = 1 << 20;

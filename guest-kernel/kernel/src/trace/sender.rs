@@ -3,7 +3,8 @@
 use super::RINGS;
 use crate::arch::cpu::MAX_CPUS;
 use crate::remote::channel::{self, AppendFile};
-use crate::sync::{SpinLock, WaitQueue};
+use crate::sync::{SpinLock, WaitQueue, WaitResult};
+use crate::time::Instant;
 use crate::{settings, time};
 use abi::Errno;
 use abi::info::TraceStats;
@@ -72,6 +73,14 @@ pub(super) fn stats() -> TraceStats {
 /// # Errors
 /// EINTR if the caller was killed meanwhile; EIO if the trace ended because the server refused it.
 pub fn flush() -> Result<(), Errno> {
+    flush_until(None)
+}
+
+/// As [`flush`], but no longer than to `deadline`.
+///
+/// # Errors
+/// Those of [`flush`]; ETIMEDOUT.
+pub fn flush_until(deadline: Option<Instant>) -> Result<(), Errno> {
     if !ACTIVE.load(Ordering::Relaxed) {
         return Ok(());
     }
@@ -91,8 +100,12 @@ pub fn flush() -> Result<(), Errno> {
         }
         progress.hurry = true;
         WORK.wake_all();
-        let (guard, result) = DONE.wait(progress);
-        result?;
+        let (guard, result) = DONE.wait_until(progress, deadline);
+        match result {
+            WaitResult::Woken => {}
+            WaitResult::TimedOut => return Err(Errno::ETIMEDOUT),
+            WaitResult::Killed => return Err(Errno::EINTR),
+        }
         progress = guard;
     }
     Ok(())
