@@ -196,10 +196,22 @@ impl Connection<'_> {
             (false, _) => Interest::WRITABLE,
         };
         let deadline = self.deadline()?;
+        // Made before the question who owns the session, so that no answer is missed in between.
         let session = self.session.clone();
+        let notified = session
+            .as_ref()
+            .map(|session| session.taken_over.notified());
+        let owns = || {
+            session
+                .as_ref()
+                .is_none_or(|session| session.is_owned_by(self.number))
+        };
+        if !owns() {
+            return Err(End::Told(because(Errno::ESTALE, Reason::TakenOver)));
+        }
         let taken_over = async {
-            match &session {
-                Some(session) => session.taken_over.notified().await,
+            match notified {
+                Some(notified) => notified.await,
                 None => std::future::pending().await,
             }
         };
@@ -211,9 +223,6 @@ impl Connection<'_> {
             () = taken_over => {}
             () = server::stopping(stopped) => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
-        }
-        if session.is_some_and(|session| !session.is_owned_by(self.number)) {
-            return Err(End::Told(because(Errno::ESTALE, Reason::TakenOver)));
         }
         Ok(())
     }
@@ -641,7 +650,12 @@ fn bad_message(error: DecodeError) -> End {
 fn clean_name(name: &[u8]) -> String {
     name.iter()
         .take(64)
-        .flat_map(|byte| byte.escape_ascii())
-        .map(char::from)
+        .map(|&byte| {
+            if matches!(byte, b' '..=b'~') {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
         .collect()
 }

@@ -18,7 +18,7 @@ use protocol::message::{
     Write, Written,
 };
 use protocol::name::{Path, PathBuf};
-use protocol::{Errno, Reason};
+use protocol::{Errno, Reason, Refusal, codec};
 use rustix::fs::FileType;
 
 use crate::export::{self, Export, Found, Identity};
@@ -117,10 +117,35 @@ pub fn serve(
     Ok(())
 }
 
+/// Counts and logs a request. What looks like an attempt to get out of an export is logged as such.
 fn count(session: &Session, operation: Operation, asked: Header, reply: &[u8]) {
-    let failed = reply.get(12..16).is_some_and(|status| status != [0; 4]);
-    let bytes = u64::from(asked.length) + reply.len().saturating_sub(HEADER) as u64;
-    lock(&session.counts).add(operation, failed, bytes);
+    let Ok((answer, payload)) = frame::split(reply) else {
+        return;
+    };
+    let bytes = u64::from(asked.length) + payload.len() as u64;
+    lock(&session.counts).add(operation, answer.status != 0, bytes);
+    let refusal = answer
+        .error()
+        .and_then(|_| codec::decode::<Refusal>(payload).ok());
+    match refusal.map(|refusal| refusal.reason) {
+        Some(
+            reason @ (Reason::NameDotDot
+            | Reason::NameSlash
+            | Reason::NameNul
+            | Reason::Symlink
+            | Reason::Special
+            | Reason::NoExport),
+        ) => {
+            tracing::warn!(target: "nfs_server::security", client = session.name, ?operation, %reason, "refused");
+        }
+        _ => tracing::debug!(
+            client = session.name,
+            ?operation,
+            status = answer.status,
+            bytes,
+            "done"
+        ),
+    }
 }
 
 fn changes_names(request: &Request<'_>) -> bool {

@@ -934,3 +934,39 @@ fn an_append_behind_or_beyond_the_end_leaves_the_file_alone() {
     let stat = codec::decode::<Stat>(&raw.call(&Getattr { handle }).unwrap()).unwrap();
     assert_eq!(stat.size, 5);
 }
+
+#[test]
+fn a_follower_gets_what_its_credit_allows_and_no_byte_more() {
+    let server = Server::start();
+    std::fs::write(server.path("ro/log"), [b'x'; 1000]).unwrap();
+    let mut raw = Raw::greeted(&server);
+    let dir = attach(&mut raw, b"ro");
+    let path = PathBuf::parse(b"log").unwrap();
+    let follow = protocol::message::Follow {
+        id: 1,
+        dir,
+        offset: 0,
+        credit: 10,
+        path: path.as_path(),
+    };
+    raw.send(&frame::request(&follow, NO_SLOT, 0, raw.session));
+    let expect = |raw: &mut Raw, offset: u64, bytes: usize| {
+        let (_, payload) = raw.receive().unwrap();
+        let pushed: protocol::message::Followed<'_> = codec::decode(&payload).unwrap();
+        assert_eq!((pushed.offset, pushed.data.0.len()), (offset, bytes));
+    };
+    expect(&mut raw, 0, 10);
+    raw.stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(raw.receive().is_none(), "the credit is used up");
+    raw.stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let credit = protocol::message::Credit { id: 1, bytes: 5 };
+    raw.send(&frame::request(&credit, NO_SLOT, 0, raw.session));
+    expect(&mut raw, 10, 5);
+    let unfollow = protocol::message::Unfollow { id: 1 };
+    raw.send(&frame::request(&unfollow, NO_SLOT, 0, raw.session));
+    answers(&mut raw);
+}

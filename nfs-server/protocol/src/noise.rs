@@ -506,7 +506,7 @@ mod tests {
             "",
             "00",
             &key.to_line()[1..],
-            &key.to_line().replace('a', "g").replace('0', "g"),
+            &key.to_line().replace(['a', '0'], "g"),
         ] {
             assert_eq!(Key::parse(bad), None);
         }

@@ -86,3 +86,58 @@ proptest! {
         prop_assert_eq!(Request::decode(7, &bytes), Ok(Request::Write(write)));
     }
 }
+
+/// The fuzz bodies on random bytes for SNFS_FUZZ_SECONDS (default 1, a minute is a fair run), seeded by
+/// SNFS_FUZZ_SEED. Half of the inputs are changed copies of good messages, which get further than noise.
+#[test]
+fn fuzz_bodies_for_a_while() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let mut state = number("SNFS_FUZZ_SEED", 1) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let path = PathBuf::parse(b"runs/m00/trace.hvt").unwrap();
+    let open = Open {
+        dir: Handle(1),
+        flags: OpenFlags::READ,
+        mode: 0o644,
+        path: path.as_path(),
+    };
+    let mut good = vec![5];
+    open.put(&mut good);
+    let until =
+        std::time::Instant::now() + std::time::Duration::from_secs(number("SNFS_FUZZ_SECONDS", 1));
+    let mut runs = 0u64;
+    while std::time::Instant::now() < until {
+        let mut data = if next() % 2 == 0 {
+            good.clone()
+        } else {
+            vec![0; (next() % 600) as usize]
+        };
+        if data.len() == good.len() {
+            for _ in 0..next() % 4 {
+                let at = next() as usize % data.len();
+                data[at] = next() as u8;
+            }
+        } else {
+            data.fill_with(|| next() as u8);
+        }
+        bodies::decode(&data);
+        bodies::client(&data);
+        bodies::frames(&data);
+        if runs % 16 == 0 {
+            bodies::channel(&data);
+        }
+        runs += 1;
+    }
+    assert!(runs > 100, "only {runs} inputs");
+    println!("{runs} inputs");
+}

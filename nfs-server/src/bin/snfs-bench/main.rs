@@ -56,19 +56,30 @@ fn start_server(folder: &Path, security: &str, listen: &str) -> anyhow::Result<R
     let program = std::env::current_exe()?.with_file_name("nfs-server");
     let mut child = Command::new(&program)
         .args(["--listen", listen, security])
-        .arg(format!("--export=files={}:rw", folder.join("files").display()))
+        .arg(format!(
+            "--export=files={}:rw",
+            folder.join("files").display()
+        ))
         .arg(format!("--state={}", folder.join("state").display()))
         .env("RUST_LOG", "error")
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start {}: build it with `cargo build -p nfs-server`", program.display()))?;
+        .with_context(|| {
+            format!(
+                "cannot start {}: build it with `cargo build -p nfs-server`",
+                program.display()
+            )
+        })?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
     let Some(address) = line.trim().strip_prefix("listening on ") else {
         let _ = child.kill();
         bail!("the server said {line:?}");
     };
-    Ok(Running { child, address: address.parse()? })
+    Ok(Running {
+        child,
+        address: address.parse()?,
+    })
 }
 
 /// One thing to measure: send one request, receive the oldest answer.
@@ -101,7 +112,11 @@ impl<C: Call> Exchange for Snfs<'_, C> {
 }
 
 fn snfs<C: Call>(files: &mut Files, call: C) -> Snfs<'_, C> {
-    Snfs { files, call, flying: Default::default() }
+    Snfs {
+        files,
+        call,
+        flying: Default::default(),
+    }
 }
 
 /// Round trips at depth 1, sorted, and operations a second at [`DEPTH`].
@@ -144,12 +159,17 @@ impl Table {
         );
     }
 
-    /// Measures and prints a row; the rates at depth 1 and 16.
-    fn row(&self, what: &str, bytes: usize, exchange: &mut dyn Exchange) -> anyhow::Result<(f64, f64)> {
+    /// Measures and prints a row; the rates at depth 1 (by the median, which a busy machine moves least) and 16.
+    fn row(
+        &self,
+        what: &str,
+        bytes: usize,
+        exchange: &mut dyn Exchange,
+    ) -> anyhow::Result<(f64, f64)> {
         let (samples, deep) = measure(exchange, self.time).with_context(|| what.to_owned())?;
         let n = samples.len();
         let us = |at: usize| samples[at.min(n - 1)].as_secs_f64() * 1e6;
-        let single = n as f64 / samples.iter().sum::<Duration>().as_secs_f64();
+        let single = 1.0 / samples[n / 2].as_secs_f64();
         let rate = deep * bytes as f64 / 1e6;
         println!(
             "{what:<34} {n:>8} {:>9.1} {:>9.1} {single:>10.0} {deep:>10.0} {rate:>9.0}",
@@ -171,15 +191,32 @@ fn main() -> anyhow::Result<()> {
         Ok(path.display().to_string())
     };
     std::fs::write(folder.path().join("files/big"), vec![7; 64 << 20])?;
-    let table = Table { time: Duration::from_secs_f64(arguments.seconds) };
-    println!("{} cores, 64 MiB file in the page cache, loopback", std::thread::available_parallelism()?);
+    let table = Table {
+        time: Duration::from_secs_f64(arguments.seconds),
+    };
+    println!(
+        "{} cores, 64 MiB file in the page cache, loopback",
+        std::thread::available_parallelism()?
+    );
     table.head();
 
-    let plain = start_server(folder.path(), &format!("--token-file={}", secret("token", TOKEN)?), "127.0.0.1:0")?;
+    let plain = start_server(
+        folder.path(),
+        &format!("--token-file={}", secret("token", TOKEN)?),
+        "127.0.0.1:0",
+    )?;
     let mut floor = Vec::new();
-    for (what, request, reply) in [("getattr", 28, 59), ("4 KiB", 40, 4120), ("64 KiB", 40, 65560)] {
+    for (what, request, reply) in [
+        ("getattr", 28, 59),
+        ("4 KiB", 40, 4120),
+        ("64 KiB", 40, 65560),
+    ] {
         let mut exchange = pingpong::PingPong::start(request, reply)?;
-        floor.push(table.row(&format!("TCP ping-pong, {what} sizes"), reply, &mut exchange)?);
+        floor.push(table.row(
+            &format!("TCP ping-pong, {what} sizes"),
+            reply,
+            &mut exchange,
+        )?);
     }
     let rates = snfs_rows(&table, "snfs", Options::new(plain.address, TOKEN))?;
     let diod = match ninep::Diod::start(&folder.path().join("files")) {
@@ -189,7 +226,10 @@ fn main() -> anyhow::Result<()> {
             None
         }
     };
-    for (at, what) in ["getattr", "read 4 KiB", "read 64 KiB"].into_iter().enumerate() {
+    for (at, what) in ["getattr", "read 4 KiB", "read 64 KiB"]
+        .into_iter()
+        .enumerate()
+    {
         let share = |ours: f64, theirs: f64| 100.0 * ours / theirs;
         let (ours, floor) = (rates[at], floor[at]);
         print!(
@@ -198,7 +238,11 @@ fn main() -> anyhow::Result<()> {
             share(ours.1, floor.1)
         );
         match &diod {
-            Some(diod) => println!("; {:.0} % and {:.0} % of diod", share(ours.0, diod[at].0), share(ours.1, diod[at].1)),
+            Some(diod) => println!(
+                "; {:.0} % and {:.0} % of diod",
+                share(ours.0, diod[at].0),
+                share(ours.1, diod[at].1)
+            ),
             None => println!(),
         }
     }
@@ -211,33 +255,87 @@ fn main() -> anyhow::Result<()> {
         &format!("--key={}", secret("keys", key.to_line().as_bytes())?),
         "127.0.0.1:0",
     )?;
-    snfs_rows(&table, "snfs noise", Options::with_key(noise.address, key.clone()))?;
-    idle_clients(&noise, || Options::with_key(noise.address, key.clone()), arguments.clients)
+    snfs_rows(
+        &table,
+        "snfs noise",
+        Options::with_key(noise.address, key.clone()),
+    )?;
+    idle_clients(
+        &noise,
+        || Options::with_key(noise.address, key.clone()),
+        arguments.clients,
+    )
 }
 
 fn snfs_rows(table: &Table, label: &str, options: Options) -> anyhow::Result<[(f64, f64); 3]> {
     let mut files = Files::connect(options)?;
     let big = files.open("files/big", OpenFlags::READ, 0)?.handle;
     table.row(&format!("{label} null"), 0, &mut snfs(&mut files, Ping {}))?;
-    let getattr = table.row(&format!("{label} getattr"), 0, &mut snfs(&mut files, Getattr { handle: big }))?;
+    let getattr = table.row(
+        &format!("{label} getattr"),
+        0,
+        &mut snfs(&mut files, Getattr { handle: big }),
+    )?;
     let mut read = |count| {
-        let call = Read { handle: big, offset: 0, count };
-        table.row(&format!("{label} read {} KiB", count / 1024), count as usize, &mut snfs(&mut files, call))
+        let call = Read {
+            handle: big,
+            offset: 0,
+            count,
+        };
+        table.row(
+            &format!("{label} read {} KiB", count / 1024),
+            count as usize,
+            &mut snfs(&mut files, call),
+        )
     };
     let (read4, read64) = (read(4096)?, read(65536)?);
     read(1 << 19)?;
-    let out = files.open("files/out", OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE, 0o644)?.handle;
+    let out = files
+        .open(
+            "files/out",
+            OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
+            0o644,
+        )?
+        .handle;
     for count in [4096, 65536, 1 << 19] {
         let data = vec![9; count];
-        let call = Write { handle: out, offset: 0, data: Rest(&data) };
-        table.row(&format!("{label} write {} KiB", count / 1024), count, &mut snfs(&mut files, call))?;
+        let call = Write {
+            handle: out,
+            offset: 0,
+            data: Rest(&data),
+        };
+        table.row(
+            &format!("{label} write {} KiB", count / 1024),
+            count,
+            &mut snfs(&mut files, call),
+        )?;
     }
     // What a trace does: many small appends, each answered.
     for batch in [1, 16, 256] {
         let data = vec![b'x'; 64 * batch];
-        let log = files.open(&format!("files/log{batch}"), OpenFlags::APPEND | OpenFlags::CREATE, 0o644)?.handle;
-        let mut exchange = Appending { size: 0, inner: snfs(&mut files, Append { handle: log, expected: 0, data: Rest(&data) }) };
-        table.row(&format!("{label} append {batch} x 64 bytes"), 64 * batch, &mut exchange)?;
+        let log = files
+            .open(
+                &format!("files/log{batch}"),
+                OpenFlags::APPEND | OpenFlags::CREATE,
+                0o644,
+            )?
+            .handle;
+        let mut exchange = Appending {
+            size: 0,
+            inner: snfs(
+                &mut files,
+                Append {
+                    handle: log,
+                    expected: 0,
+                    data: Rest(&data),
+                },
+            ),
+        };
+        table.row(
+            &format!("{label} append {batch} x 64 bytes"),
+            64 * batch,
+            &mut exchange,
+        )?;
         files.remove(&format!("files/log{batch}"))?;
     }
     files.remove("files/out")?;
@@ -263,9 +361,21 @@ impl Exchange for Appending<'_, '_> {
 }
 
 fn diod_rows(table: &Table, server: &ninep::Diod) -> anyhow::Result<[(f64, f64); 3]> {
-    let getattr = table.row("diod getattr", 0, &mut server.connect(ninep::What::Getattr)?)?;
-    let read4 = table.row("diod read 4 KiB", 4096, &mut server.connect(ninep::What::Read(4096))?)?;
-    let read64 = table.row("diod read 64 KiB", 65536, &mut server.connect(ninep::What::Read(65536 - 24))?)?;
+    let getattr = table.row(
+        "diod getattr",
+        0,
+        &mut server.connect(ninep::What::Getattr)?,
+    )?;
+    let read4 = table.row(
+        "diod read 4 KiB",
+        4096,
+        &mut server.connect(ninep::What::Read(4096))?,
+    )?;
+    let read64 = table.row(
+        "diod read 64 KiB",
+        65536,
+        &mut server.connect(ninep::What::Read(65536 - 24))?,
+    )?;
     Ok([getattr, read4, read64])
 }
 
@@ -275,7 +385,9 @@ fn names_and_restart(folder: &tempfile::TempDir, server: Running) -> anyhow::Res
         let start = Instant::now();
         for i in 0..rounds {
             let name = format!("files/small{i}");
-            let handle = files.open(&name, OpenFlags::WRITE | OpenFlags::CREATE, 0o644)?.handle;
+            let handle = files
+                .open(&name, OpenFlags::WRITE | OpenFlags::CREATE, 0o644)?
+                .handle;
             files.write_at(handle, 0, &[1; 1024])?;
             if sync {
                 files.fsync(handle)?;
@@ -284,7 +396,10 @@ fn names_and_restart(folder: &tempfile::TempDir, server: Running) -> anyhow::Res
             files.remove(&name)?;
         }
         let each = start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds);
-        println!("create, write 1 KiB{}, close, unlink: {each:.0} us (n {rounds})", if sync { ", fsync" } else { "" });
+        println!(
+            "create, write 1 KiB{}, close, unlink: {each:.0} us (n {rounds})",
+            if sync { ", fsync" } else { "" }
+        );
     }
     for count in [10, 1000, 10_000] {
         let dir = folder.path().join(format!("files/d{count}"));
@@ -294,7 +409,10 @@ fn names_and_restart(folder: &tempfile::TempDir, server: Running) -> anyhow::Res
         }
         let start = Instant::now();
         let seen = files.list(&format!("files/d{count}"))?.len();
-        println!("list {seen} names with their stat: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "list {seen} names with their stat: {:.2} ms",
+            start.elapsed().as_secs_f64() * 1e3
+        );
     }
     let (address, mut times) = (server.address, Vec::new());
     let token = format!("--token-file={}", folder.path().join("token").display());
@@ -307,24 +425,42 @@ fn names_and_restart(folder: &tempfile::TempDir, server: Running) -> anyhow::Res
         times.push(start.elapsed());
     }
     times.sort_unstable();
-    println!("kill -9, start again, first answer: median {:.1} ms, worst {:.1} ms (n 10)", times[5].as_secs_f64() * 1e3, times[9].as_secs_f64() * 1e3);
+    println!(
+        "kill -9, start again, first answer: median {:.1} ms, worst {:.1} ms (n 10)",
+        times[5].as_secs_f64() * 1e3,
+        times[9].as_secs_f64() * 1e3
+    );
     Ok(())
 }
 
 fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .context("no VmRSS")?;
+    Ok(line
+        .split_whitespace()
+        .nth(1)
+        .context("no number")?
+        .parse()?)
 }
 
-fn idle_clients(server: &Running, options: impl Fn() -> Options, count: usize) -> anyhow::Result<()> {
+fn idle_clients(
+    server: &Running,
+    options: impl Fn() -> Options,
+    count: usize,
+) -> anyhow::Result<()> {
     let before = resident_kib(server.child.id())?;
     let mut idle = Vec::new();
     for _ in 0..count {
         idle.push(Files::connect(options())?);
     }
     let after = resident_kib(server.child.id())?;
-    println!("{count} idle clients (noise): {:.1} KiB of the server each", (after - before) as f64 / count as f64);
+    println!(
+        "{count} idle clients (noise): {:.1} KiB of the server each",
+        (after - before) as f64 / count as f64
+    );
     let start = Instant::now();
     let busy = idle.iter_mut().take(100);
     let mut pings = 0;
@@ -340,7 +476,10 @@ fn idle_clients(server: &Running, options: impl Fn() -> Options, count: usize) -
                 })
             })
             .collect();
-        pings = threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum::<u64>();
+        pings = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(0))
+            .sum::<u64>();
     });
     let grown = resident_kib(server.child.id())?;
     println!(

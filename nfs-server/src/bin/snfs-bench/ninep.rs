@@ -47,12 +47,26 @@ impl Diod {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new("diod");
         command
-            .args(["--foreground", "--no-auth", "--nwthreads", "16", "--listen", &address.to_string(), "--export"])
+            .args([
+                "--foreground",
+                "--no-auth",
+                "--nwthreads",
+                "16",
+                "--listen",
+                &address.to_string(),
+                "--export",
+            ])
             .arg(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = command.spawn().context("apt-get install diod to have it beside")?;
-        let server = Self { child, address, export: folder.display().to_string() };
+        let child = command
+            .spawn()
+            .context("apt-get install diod to have it beside")?;
+        let server = Self {
+            child,
+            address,
+            export: folder.display().to_string(),
+        };
         for _ in 0..100 {
             if TcpStream::connect(address).is_ok() {
                 return Ok(server);
@@ -66,15 +80,32 @@ impl Diod {
     pub fn connect(&self, what: What) -> anyhow::Result<Client> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
-        let mut client = Client { stream, what, reply: Vec::new() };
+        let mut client = Client {
+            stream,
+            what,
+            reply: Vec::new(),
+        };
         let msize = 65536u32;
-        client.call(TVERSION, &[&msize.to_le_bytes()[..], &text("9P2000.L")].concat())?;
+        client.call(
+            TVERSION,
+            &[&msize.to_le_bytes()[..], &text("9P2000.L")].concat(),
+        )?;
         let ids = |fid: u32| fid.to_le_bytes();
         client.call(
             TATTACH,
-            &[&ids(0)[..], &ids(NOFID), &text("root"), &text(&self.export), &0u32.to_le_bytes()].concat(),
+            &[
+                &ids(0)[..],
+                &ids(NOFID),
+                &text("root"),
+                &text(&self.export),
+                &0u32.to_le_bytes(),
+            ]
+            .concat(),
         )?;
-        client.call(TWALK, &[&ids(0)[..], &ids(1), &1u16.to_le_bytes(), &text("big")].concat())?;
+        client.call(
+            TWALK,
+            &[&ids(0)[..], &ids(1), &1u16.to_le_bytes(), &text("big")].concat(),
+        )?;
         client.call(TLOPEN, &[&ids(1)[..], &0u32.to_le_bytes()].concat())?;
         Ok(client)
     }
@@ -104,7 +135,11 @@ impl Client {
         let mut head = [0; 7];
         self.stream.read_exact(&mut head)?;
         let size = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        self.reply.resize(size.checked_sub(7).context("a message shorter than its head")?, 0);
+        self.reply.resize(
+            size.checked_sub(7)
+                .context("a message shorter than its head")?,
+            0,
+        );
         self.stream.read_exact(&mut self.reply)?;
         Ok(head[4])
     }
@@ -124,9 +159,10 @@ impl Exchange for Client {
         let fid = 1u32.to_le_bytes();
         match self.what {
             What::Getattr => self.put(TGETATTR, &[&fid[..], &0x7ffu64.to_le_bytes()].concat()),
-            What::Read(count) => {
-                self.put(TREAD, &[&fid[..], &0u64.to_le_bytes(), &count.to_le_bytes()].concat())
-            }
+            What::Read(count) => self.put(
+                TREAD,
+                &[&fid[..], &0u64.to_le_bytes(), &count.to_le_bytes()].concat(),
+            ),
         }
     }
 

@@ -32,7 +32,11 @@ impl PingPong {
                 }
             }
         });
-        Ok(Self { stream, request: vec![2; request], reply: vec![0; reply] })
+        Ok(Self {
+            stream,
+            request: vec![2; request],
+            reply: vec![0; reply],
+        })
     }
 }
 
