@@ -62,13 +62,7 @@ fn catalogue_on_bitvisor() {
 #[test]
 #[ignore = "boots a machine: cargo hv test"]
 fn a_planted_defect_fails_the_run() {
-    let done = hv_run(&[
-        "--only",
-        "svm-hidden",
-        "--labvisor",
-        "defect=svm-advertised",
-    ])
-    .finish();
+    let done = hv_run(&["--only", "svm-hidden", "--labvisor", "defect=svm-bit-shown"]).finish();
     assert_eq!(
         (done.status, done.of("svm-hidden").0),
         (1, "FAIL"),
