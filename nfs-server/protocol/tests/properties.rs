@@ -133,7 +133,7 @@ fn fuzz_bodies_for_a_while() {
         bodies::decode(&data);
         bodies::client(&data);
         bodies::frames(&data);
-        if runs % 16 == 0 {
+        if runs.is_multiple_of(16) {
             bodies::channel(&data);
         }
         runs += 1;
