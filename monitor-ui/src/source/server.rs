@@ -172,11 +172,11 @@ impl Follower<'_> {
                     FileEvent::End
                 }
                 FollowEvent::Refused => {
-                    self.followed.remove(&push.id);
-                    // A lost session refuses its follows; the next one follows again from there.
+                    // A lost session refuses its follows; they are followed again in the next one.
                     if self.files.session().generation() != self.generation {
                         continue;
                     }
+                    self.followed.remove(&push.id);
                     let why = push.failure.map(|failure| failure.to_string());
                     FileEvent::Refused(why.unwrap_or_default())
                 }

@@ -12,7 +12,7 @@ use crate::model::calls::{Call, CallStats};
 use crate::model::run::Run;
 use crate::theme::{Role, Theme};
 
-const COLUMNS: [&str; 8] = ["n", "faults", "min", "p5", "median", "p95", "p99", "max"];
+const COLUMNS: [&str; 8] = ["n", "median", "faults", "min", "p5", "p95", "p99", "max"];
 const COLUMN: usize = 7;
 
 /// Draws table and histogram.
@@ -29,11 +29,12 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
         Constraint::Length(below),
     ];
     let [head, body, bars] = Layout::vertical(rows).areas(area);
+    let columns = if area.width < 72 { 2 } else { COLUMNS.len() };
     let name_width = usize::from(area.width)
-        .saturating_sub(COLUMNS.len() * COLUMN + 2)
+        .saturating_sub(columns * COLUMN + 2)
         .max(12);
     let mut text = pad(" call, in ticks", name_width + 1, theme);
-    for column in COLUMNS {
+    for column in &COLUMNS[..columns] {
         text.push_str(&pad_left(column, COLUMN, theme));
     }
     frame.render_widget(
@@ -52,7 +53,7 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
         .iter()
         .skip(from)
         .take(height)
-        .map(|(call, stats)| row(call, stats, &names, name_width, theme));
+        .map(|(call, stats)| row(call, stats, &names, (name_width, columns), theme));
     list(frame, body, theme, (stats.len(), Some(chosen)), visible);
     if let Some((call, stats)) = stats.iter().nth(chosen) {
         histogram(run, &label(call, &names), stats, theme, frame, bars);
@@ -63,7 +64,7 @@ fn row(
     call: &Call,
     stats: &CallStats,
     names: &Names,
-    width: usize,
+    (width, columns): (usize, usize),
     theme: &Theme,
 ) -> Line<'static> {
     let mut line = Line::from(span(
@@ -72,28 +73,30 @@ fn row(
         theme,
     ));
     let ticks = &stats.ticks;
-    let number = |value: u64| pad_left(&short(value), COLUMN, theme);
-    line.push_span(span(number(stats.requests), Role::Text, theme));
-    let role = if stats.faults > 0 {
-        Role::Warn
-    } else {
-        Role::Dim
-    };
-    line.push_span(span(number(stats.faults), role, theme));
-    let mut values = String::new();
-    if ticks.count() > 0 {
-        for value in [
-            ticks.min(),
-            ticks.percentile(5),
-            ticks.percentile(50),
-            ticks.percentile(95),
-            ticks.percentile(99),
-            ticks.max(),
-        ] {
-            values.push_str(&number(value));
-        }
+    let values = [
+        ticks.percentile(50),
+        stats.faults,
+        ticks.min(),
+        ticks.percentile(5),
+        ticks.percentile(95),
+        ticks.percentile(99),
+        ticks.max(),
+    ];
+    let values = std::iter::once(stats.requests).chain(values);
+    for (index, value) in values.take(columns).enumerate() {
+        let (timed, role) = match COLUMNS[index] {
+            "n" => (false, Role::Text),
+            "faults" if value > 0 => (false, Role::Warn),
+            "faults" => (false, Role::Dim),
+            _ => (true, Role::Info),
+        };
+        let text = if timed && ticks.count() == 0 {
+            String::new()
+        } else {
+            short(value)
+        };
+        line.push_span(span(pad_left(&text, COLUMN, theme), role, theme));
     }
-    line.push_span(span(values, Role::Info, theme));
     line
 }
 

@@ -34,7 +34,7 @@ pub fn draw(model: &Model, run: &Run, theme: &Theme, frame: &mut Frame<'_>, area
         );
         all.push(line(fit(&text, width, theme), Role::Text, theme));
     }
-    all.push(records(model, run, theme));
+    all.push(records(model, run, width, theme));
     let found = warnings(run);
     if !found.is_empty() {
         all.push(rule("look at this", area.width, theme));
@@ -133,13 +133,14 @@ fn experiments(run: &Run, theme: &Theme) -> Line<'static> {
     line
 }
 
-fn records(model: &Model, run: &Run, theme: &Theme) -> Line<'static> {
+fn records(model: &Model, run: &Run, width: usize, theme: &Theme) -> Line<'static> {
     if run.read_out {
         // They came as fast as the disk gave them.
         let text = format!(" records: {}", short(run.trace.total()));
         return line(text, Role::Text, theme);
     }
-    let history = run.rate.history(model.now_ms, 20);
+    let seconds = if width < 60 { 8 } else { 20 };
+    let history = run.rate.history(model.now_ms, seconds);
     let most = history.iter().copied().max().unwrap_or(0).max(1);
     let levels = theme.signs.levels;
     let steps = levels.len() as u64 - 1;
@@ -159,7 +160,7 @@ fn records(model: &Model, run: &Run, theme: &Theme) -> Line<'static> {
             theme,
         ),
         span(bars, Role::Info, theme),
-        span("] last 20 s", Role::Text, theme),
+        span(format!("] {seconds} s"), Role::Text, theme),
     ])
 }
 
