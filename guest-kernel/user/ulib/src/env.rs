@@ -93,9 +93,12 @@ pub fn parse_options<'a>(
     Ok(options)
 }
 
+/// Room for the value of a setting; `start=` may be a whole script.
+const SETTING_BYTES: usize = 4096;
+
 /// A boot setting (`server`, `run`, `start`, ...), `None` if it is not set.
 pub fn setting(key: &str) -> Option<String> {
-    let mut value = [0; 256];
+    let mut value = alloc_crate::vec![0; SETTING_BYTES];
     let len = sys::getconf(key, &mut value).ok()?;
     let text = core::str::from_utf8(value.get(..len)?).ok()?;
     Some(String::from(text.trim_end_matches('\0')))

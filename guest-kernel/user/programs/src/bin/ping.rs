@@ -41,7 +41,7 @@ fn main() -> Result<i32> {
         if let Some(from) = answer(&socket, identifier, sequence, start)? {
             let took = start.elapsed();
             println!(
-                "{bytes} bytes from {from}: sequence {sequence}, {:.3} ms",
+                "{bytes} bytes from {from}: sequence {sequence}, {} ms",
                 milliseconds(took)
             );
             answers += 1;
