@@ -5,11 +5,13 @@ use crate::arch::{backtrace, power};
 use crate::console::print_panicking;
 use crate::mm::stacks;
 use crate::proc;
+use crate::symbols::Name;
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// Number of the CPU that panics plus one; 0 for none.
+static PANICKING: AtomicUsize = AtomicUsize::new(0);
 
 /// An exception in ring 0, or one that is nobody's fault.
 pub fn from_trap(frame: &TrapFrame, address: u64) -> ! {
@@ -53,10 +55,15 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 fn die(message: fmt::Arguments<'_>, start: Option<(u64, u64)>) -> ! {
     ::x86_64::instructions::interrupts::disable();
-    if PANICKING.swap(true, Ordering::SeqCst) {
-        // A panic inside the panic: one line without anything that can fail, then the end.
-        print_panicking(format_args!("\npanic inside a panic: {message}\n"));
-        power::off(power::PANIC_STATUS);
+    let own = crate::arch::cpu::number() + 1;
+    match PANICKING.compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {}
+        Err(other) if other != own => power::halt_this_cpu(),
+        Err(_) => {
+            // A panic inside the panic: one line without anything that can fail, then the end.
+            print_panicking(format_args!("\npanic inside a panic: {message}\n"));
+            power::off(power::PANIC_STATUS);
+        }
     }
     power::stop_others();
     print_panicking(format_args!("\npanic: {message}\n"));
@@ -67,10 +74,11 @@ fn die(message: fmt::Arguments<'_>, start: Option<(u64, u64)>) -> ! {
     ));
     let mut level = 0;
     backtrace::walk(start, |address| {
-        print_panicking(format_args!(
-            "  #{level} {}\n",
-            crate::symbols::Name(address)
-        ));
+        let name = match start {
+            Some((rip, _)) if level == 0 && address == rip => Name::Instruction(address),
+            _ => Name::Return(address),
+        };
+        print_panicking(format_args!("  #{level} {name}\n"));
         level += 1;
     });
     print_panicking(format_args!("  last trace records of each CPU:\n"));

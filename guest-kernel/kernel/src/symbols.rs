@@ -11,13 +11,26 @@ use elf::endian::LittleEndian;
 const MODULE: &str = "symbols";
 
 /// Shows an address as `function+offset`, or in hexadecimal.
-pub struct Name(pub u64);
+pub enum Name {
+    /// Of an instruction.
+    Instruction(u64),
+    /// Behind a call. The call may be its function's last instruction, so the function is looked up
+    /// one byte before.
+    Return(u64),
+}
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match find(self.0) {
-            Some((name, offset)) => write!(f, "{:#x} {name:#}+{offset:#x}", self.0),
-            None => write!(f, "{:#x}", self.0),
+        let (address, inside) = match *self {
+            Self::Instruction(address) => (address, address),
+            Self::Return(address) => (address, address.saturating_sub(1)),
+        };
+        match find(inside) {
+            Some((name, offset)) => {
+                let offset = offset + (address - inside);
+                write!(f, "{address:#x} {name:#}+{offset:#x}")
+            }
+            None => write!(f, "{address:#x}"),
         }
     }
 }
