@@ -73,6 +73,8 @@ struct Net {
     random: u64,
 }
 
+/// Buffers of a host's sockets: room for 80 connections.
+const BUDGET: usize = 80 * 256 * 1024;
 const ADDRESS: [[u8; 4]; 2] = [[10, 0, 0, 1], [10, 0, 0, 2]];
 
 impl Net {
@@ -92,7 +94,13 @@ impl Net {
                 gateway: None,
                 dns: None,
             };
-            Stack::new(port, Address::Static(address), 42 + index as u64, Moment(0))
+            Stack::new(
+                port,
+                Address::Static(address),
+                BUDGET,
+                42 + index as u64,
+                Moment(0),
+            )
         };
         Self {
             hosts: [host(0), host(1)],
@@ -162,7 +170,9 @@ impl Net {
 
     fn listener(&mut self, port: u16, backlog: usize) -> SocketId {
         let host = &mut self.hosts[1];
-        let id = host.socket(Kind::Stream, Owner::Program, Woken::default());
+        let id = host
+            .socket(Kind::Stream, Owner::Program, Woken::default())
+            .expect("room for a socket");
         host.bind(
             id,
             Endpoint {
@@ -176,7 +186,9 @@ impl Net {
     }
 
     fn client(&mut self) -> SocketId {
-        self.hosts[0].socket(Kind::Stream, Owner::Program, Woken::default())
+        self.hosts[0]
+            .socket(Kind::Stream, Owner::Program, Woken::default())
+            .expect("room for a socket")
     }
 
     fn connect(&mut self, id: SocketId, port: u16, limit_ms: u32) -> Result<(), Errno> {
@@ -314,7 +326,9 @@ fn no_way_there() {
         port: 80,
     };
     assert_eq!(net.hosts[0].connect(client, far), Err(Errno::ENETUNREACH));
-    let datagram = net.hosts[0].socket(Kind::Datagram, Owner::Program, Woken::default());
+    let datagram = net.hosts[0]
+        .socket(Kind::Datagram, Owner::Program, Woken::default())
+        .expect("room for a socket");
     assert_eq!(
         net.hosts[0].send(datagram, b"x", Some(far)),
         Err(Errno::ENETUNREACH)
@@ -454,16 +468,22 @@ fn sixteen_listeners_and_no_port_twice() {
         net.listener(port, 4);
     }
     let host = &mut net.hosts[1];
-    let again = host.socket(Kind::Stream, Owner::Program, Woken::default());
+    let again = host
+        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .expect("room for a socket");
     let taken = Endpoint {
         address: [0; 4],
         port: 7,
     };
     assert_eq!(host.bind(again, taken), Err(Errno::EADDRINUSE));
     // UDP has ports of its own.
-    let datagram = host.socket(Kind::Datagram, Owner::Program, Woken::default());
+    let datagram = host
+        .socket(Kind::Datagram, Owner::Program, Woken::default())
+        .expect("room for a socket");
     assert_eq!(host.bind(datagram, taken), Ok(()));
-    let free = host.socket(Kind::Stream, Owner::Program, Woken::default());
+    let free = host
+        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .expect("room for a socket");
     host.bind(free, Endpoint::default()).expect("a free port");
     assert!(host.local(free).expect("bound").port >= 49152);
 }
@@ -471,7 +491,9 @@ fn sixteen_listeners_and_no_port_twice() {
 #[test]
 fn datagrams_keep_their_borders() {
     let mut net = Net::new(Faults::default());
-    let server = net.hosts[1].socket(Kind::Datagram, Owner::Program, Woken::default());
+    let server = net.hosts[1]
+        .socket(Kind::Datagram, Owner::Program, Woken::default())
+        .expect("room for a socket");
     net.hosts[1]
         .bind(
             server,
@@ -481,7 +503,9 @@ fn datagrams_keep_their_borders() {
             },
         )
         .expect("free");
-    let client = net.hosts[0].socket(Kind::Datagram, Owner::Program, Woken::default());
+    let client = net.hosts[0]
+        .socket(Kind::Datagram, Owner::Program, Woken::default())
+        .expect("room for a socket");
     let to = Endpoint {
         address: ADDRESS[1],
         port: 53,
@@ -520,7 +544,9 @@ fn datagrams_keep_their_borders() {
 #[test]
 fn ping_is_answered_and_seen() {
     let mut net = Net::new(Faults::default());
-    let ping = net.hosts[0].socket(Kind::Icmp, Owner::Program, Woken::default());
+    let ping = net.hosts[0]
+        .socket(Kind::Icmp, Owner::Program, Woken::default())
+        .expect("room for a socket");
     let to = Endpoint {
         address: ADDRESS[1],
         port: 0,
@@ -542,7 +568,9 @@ fn waiters_are_woken_for_every_byte_that_comes_after_they_looked() {
     let mut net = Net::new(Faults::default());
     let listener = net.listener(80, 4);
     let woken = Woken::default();
-    let client = net.hosts[0].socket(Kind::Stream, Owner::Program, woken.clone());
+    let client = net.hosts[0]
+        .socket(Kind::Stream, Owner::Program, woken.clone())
+        .expect("room for a socket");
     net.connect(client, 80, 1000).expect("listening");
     let (server, _) = net.until(100, |hosts| {
         hosts[1].accept(listener, Woken::default()).ok()
@@ -571,15 +599,20 @@ fn waiters_are_woken_for_every_byte_that_comes_after_they_looked() {
 #[test]
 fn without_a_card_there_is_still_localhost() {
     let port = Port::new(NoCard, NoCard, (), [2, 0, 0, 0, 0, 9]);
-    let mut host: Stack<NoCard, NoCard, (), Woken> = Stack::new(port, Address::Dhcp, 1, Moment(0));
+    let mut host: Stack<NoCard, NoCard, (), Woken> =
+        Stack::new(port, Address::Dhcp, BUDGET, 1, Moment(0));
     let at = Endpoint {
         address: [127, 0, 0, 1],
         port: 7,
     };
-    let listener = host.socket(Kind::Stream, Owner::Program, Woken::default());
+    let listener = host
+        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .expect("room for a socket");
     host.bind(listener, at).expect("localhost is ours");
     host.listen(listener, 4).expect("bound");
-    let client = host.socket(Kind::Stream, Owner::Program, Woken::default());
+    let client = host
+        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .expect("room for a socket");
     let mut now = 0;
     let mut accepted = None;
     while accepted.is_none() {
@@ -597,4 +630,58 @@ fn without_a_card_there_is_still_localhost() {
     let mut addresses = [[0; 4]; 2];
     assert_eq!(host.resolve_finish(&mut query, &mut addresses), Ok(1));
     assert_eq!(addresses[0], [127, 0, 0, 1]);
+}
+
+#[test]
+fn buffers_are_bounded_and_come_back() {
+    let mut net = Net::new(Faults::default());
+    let host = &mut net.hosts[0];
+    let to = Endpoint {
+        address: ADDRESS[1],
+        port: 80,
+    };
+    for _ in 0..2 {
+        let mut open = Vec::new();
+        let refused = loop {
+            let id = host
+                .socket(Kind::Stream, Owner::Program, Woken::default())
+                .expect("a fresh one has no buffers");
+            open.push(id);
+            match host.connect(id, to) {
+                Err(Errno::EINPROGRESS) => {}
+                result => break result,
+            }
+        };
+        assert_eq!(refused, Err(Errno::ENOBUFS));
+        assert_eq!(open.len(), 81);
+        let mut datagrams = Vec::new();
+        while let Ok(id) = host.socket(Kind::Datagram, Owner::Program, Woken::default()) {
+            datagrams.push(id);
+        }
+        assert!(datagrams.is_empty(), "the budget is one for all");
+        for id in open {
+            host.close(id);
+        }
+        for moment in 1..10 {
+            host.poll(Moment(moment * 1000));
+        }
+    }
+}
+
+#[test]
+fn connections_nobody_owns_end_although_the_peer_says_nothing() {
+    let mut net = Net::new(Faults::default());
+    let (client, _server) = net.pair(80);
+    net.hosts[0].close(client);
+    // The peer acknowledges but never closes its half.
+    for _ in 0..50_000 {
+        net.step();
+    }
+    let alive = |host: &Host| host.socket_infos().iter().any(|info| info.state > 1);
+    assert!(alive(&net.hosts[0]), "half closed connections live a while");
+    net.faults.lose = 100;
+    for _ in 0..20_000 {
+        net.step();
+    }
+    assert!(!alive(&net.hosts[0]));
 }

@@ -48,7 +48,7 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<File, Errno> {
     let event = Arc::new(Event::new());
     let id = net::lock()
         .stack
-        .socket(kind, Owner::Program, SharedEvent(Arc::clone(&event)));
+        .socket(kind, Owner::Program, SharedEvent(Arc::clone(&event)))?;
     Ok(Arc::new(Socket {
         id,
         event,

@@ -491,11 +491,11 @@ impl Session {
             state.why_away = "no network address";
             return time::now() + RETRY.0;
         }
-        let socket = net.stack.socket(
-            Kind::Stream,
-            Owner::Kernel,
-            SharedEvent(Arc::clone(&self.event)),
-        );
+        let event = SharedEvent(Arc::clone(&self.event));
+        let Ok(socket) = net.stack.socket(Kind::Stream, Owner::Kernel, event) else {
+            state.why_away = Errno::ENOBUFS.text();
+            return time::now() + RETRY.1;
+        };
         let _ = net.stack.set_nodelay(socket, NoDelay::On);
         let result = net.stack.connect(socket, self.server);
         net.push();

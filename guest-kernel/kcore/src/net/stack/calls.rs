@@ -12,19 +12,19 @@ use abi::Errno;
 
 impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
     /// A new socket of a program or of the kernel.
-    pub fn socket(&mut self, kind: Kind, owner: Owner, notify: N) -> SocketId {
+    pub fn socket(&mut self, kind: Kind, owner: Owner, notify: N) -> Result<SocketId, Errno> {
         let proto = match kind {
             Kind::Stream => Proto::Stream(Stream::new()),
-            Kind::Datagram => Proto::Datagram(Datagram::new(&mut self.core)),
-            Kind::Icmp => Proto::Raw(Raw::new(&mut self.core)),
+            Kind::Datagram => Proto::Datagram(Datagram::new(&mut self.core)?),
+            Kind::Icmp => Proto::Raw(Raw::new(&mut self.core)?),
         };
         let shown = Readiness::default();
-        self.insert(Entry {
+        Ok(self.insert(Entry {
             proto,
             owner,
             notify,
             shown,
-        })
+        }))
     }
 
     /// Gives a socket back. A connection is closed in good order, without the caller.
@@ -285,7 +285,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
             } else {
                 port + 1
             };
-            let orphaned = self.core.orphans.iter().any(|&handle| {
+            let orphaned = self.core.orphans.iter().any(|&(handle, _)| {
                 self.core
                     .tcp(handle)
                     .local_endpoint()

@@ -10,7 +10,7 @@ use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 
 /// Bytes that may wait to be read, and to be sent.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 32 * 1024;
 /// Datagrams that may wait in each direction.
 const DATAGRAMS: usize = 64;
 /// Largest datagram: what fits an IP packet (fragments are not made).
@@ -28,13 +28,14 @@ fn packets() -> udp::PacketBuffer<'static> {
 }
 
 impl Datagram {
-    pub(super) fn new(core: &mut Core) -> Self {
-        Self {
+    pub(super) fn new(core: &mut Core) -> Result<Self, Errno> {
+        core.reserve(2 * BUFFER)?;
+        Ok(Self {
             handle: core.sockets.add(udp::Socket::new(packets(), packets())),
             peer: None,
             read_shut: false,
             write_shut: false,
-        }
+        })
     }
 
     fn socket<'c>(&self, core: &'c mut Core) -> &'c mut udp::Socket<'static> {
@@ -148,7 +149,7 @@ impl Datagram {
     }
 
     pub(super) fn close(self, core: &mut Core) {
-        core.sockets.remove(self.handle);
+        core.remove(self.handle, 2 * BUFFER);
     }
 
     pub(super) fn local(&self, core: &Core) -> Endpoint {

@@ -52,7 +52,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
                 Proto::Raw(raw) => infos.push(raw.info(&self.core, kernel)),
             }
         }
-        for &handle in &self.core.orphans {
+        for &(handle, _) in &self.core.orphans {
             infos.push(connection_info(self.core.tcp(handle), 0));
         }
         infos

@@ -41,6 +41,10 @@ const FRAMES_PER_POLL: usize = 64;
 const LOOPED_ROUNDS: usize = 8;
 /// Closed connections that may wait for their last acknowledgement.
 const ORPHANS_MAX: usize = 64;
+/// A connection nobody owns any more has this long to say goodbye (Linux's tcp_fin_timeout).
+const ORPHAN_LIFE_US: u64 = 60_000_000;
+/// And this long for its reset, should it have come to that.
+const RESET_LIFE_US: u64 = 5_000_000;
 /// First port given out by itself (RFC 6335 section 6).
 const EPHEMERAL_FIRST: u16 = 49152;
 /// The loopback address.
@@ -207,14 +211,29 @@ pub struct Stack<Rx, Tx, T, N> {
 struct Core {
     iface: Interface,
     sockets: SocketSet<'static>,
-    orphans: Vec<SocketHandle>,
+    /// Closed descriptors' connections, and since when.
+    orphans: Vec<(SocketHandle, Moment)>,
     next_port: u16,
     now: Moment,
     lease_up: bool,
     has_gateway: bool,
+    /// Bytes that further buffers may take.
+    budget: usize,
 }
 
 impl Core {
+    /// Counts the buffers of a new socket.
+    fn reserve(&mut self, bytes: usize) -> Result<(), Errno> {
+        self.budget = self.budget.checked_sub(bytes).ok_or(Errno::ENOBUFS)?;
+        Ok(())
+    }
+
+    /// Removes a socket whose buffers were counted.
+    fn remove(&mut self, handle: SocketHandle, bytes: usize) {
+        self.sockets.remove(handle);
+        self.budget += bytes;
+    }
+
     /// Whether packets to this address have a way out.
     fn check_route(&self, to: Ipv4Address) -> Result<(), Errno> {
         if to.is_loopback() {
@@ -255,8 +274,15 @@ impl Core {
 }
 
 impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
-    /// A stack over this port. `seed` should be hard to guess: ports and sequence numbers come from it.
-    pub fn new(mut port: Port<Rx, Tx, T>, address: Address, seed: u64, now: Moment) -> Self {
+    /// A stack over this port, whose sockets' buffers take at most `budget` bytes. `seed` should be
+    /// hard to guess: ports and sequence numbers come from it.
+    pub fn new(
+        mut port: Port<Rx, Tx, T>,
+        address: Address,
+        budget: usize,
+        seed: u64,
+        now: Moment,
+    ) -> Self {
         let mac = HardwareAddress::Ethernet(EthernetAddress(port.mac()));
         let mut config = Config::new(mac);
         config.random_seed = seed;
@@ -282,6 +308,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
                 now,
                 lease_up: false,
                 has_gateway: false,
+                budget,
             },
             entries: Vec::new(),
             dhcp,
@@ -422,23 +449,27 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         self.port.set_full(full);
     }
 
+    /// Removes connections without an owner that are over, that take too long, or that are too many.
     fn bury_orphans(&mut self) {
         let core = &mut self.core;
+        let now = core.now;
         let mut index = 0;
         while index < core.orphans.len() {
-            let handle = core.orphans[index];
-            let socket = core.sockets.get::<tcp::Socket<'_>>(handle);
-            // A closed socket that still has a peer has a reset to send.
-            let done = socket.state() == tcp::State::Closed && socket.remote_endpoint().is_none();
-            let crowded = core.orphans.len() > ORPHANS_MAX && index == 0;
-            if done || (crowded && socket.state() == tcp::State::TimeWait) {
-                core.sockets.remove(handle);
+            let (handle, since) = core.orphans[index];
+            let age_us = now.0.saturating_sub(since.0);
+            let crowded = core.orphans.len() > ORPHANS_MAX;
+            let socket = core.tcp_mut(handle);
+            if age_us > ORPHAN_LIFE_US && socket.state() != tcp::State::Closed {
+                socket.abort();
+            }
+            // A closed socket that still has a peer has a reset to send, if the peer can be found.
+            let closed = socket.state() == tcp::State::Closed;
+            let done = closed
+                && (socket.remote_endpoint().is_none() || age_us > ORPHAN_LIFE_US + RESET_LIFE_US);
+            if done || crowded {
+                core.remove(handle, stream::BYTES);
                 core.orphans.remove(index);
             } else {
-                if crowded {
-                    // The oldest goes: its peer gets a reset.
-                    core.tcp_mut(handle).abort();
-                }
                 index += 1;
             }
         }

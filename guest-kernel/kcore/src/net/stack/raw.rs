@@ -16,7 +16,7 @@ use smoltcp::wire::{
 /// Bytes of an ICMP header.
 pub const ICMP_HEADER_LEN: usize = 8;
 /// Bytes that may wait in each direction.
-const BUFFER: usize = 32 * 1024;
+const BUFFER: usize = 16 * 1024;
 /// Messages that may wait in each direction.
 const MESSAGES: usize = 32;
 /// Bytes of an IP header without options.
@@ -35,18 +35,19 @@ fn packets() -> raw::PacketBuffer<'static> {
 }
 
 impl Raw {
-    pub(super) fn new(core: &mut Core) -> Self {
+    pub(super) fn new(core: &mut Core) -> Result<Self, Errno> {
+        core.reserve(2 * BUFFER)?;
         let socket = raw::Socket::new(
             Some(IpVersion::Ipv4),
             Some(IpProtocol::Icmp),
             packets(),
             packets(),
         );
-        Self {
+        Ok(Self {
             handle: core.sockets.add(socket),
             bound: Endpoint::default(),
             peer: None,
-        }
+        })
     }
 
     pub(super) fn bind(&mut self, to: Endpoint) -> Result<(), Errno> {
@@ -131,7 +132,7 @@ impl Raw {
     }
 
     pub(super) fn close(self, core: &mut Core) {
-        core.sockets.remove(self.handle);
+        core.remove(self.handle, 2 * BUFFER);
     }
 
     pub(super) fn local(&self) -> Endpoint {

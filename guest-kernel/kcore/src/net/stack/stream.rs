@@ -15,6 +15,8 @@ use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 const RECEIVE_BUFFER: usize = 128 * 1024;
 /// Bytes a connection may hold that are not acknowledged yet.
 const SEND_BUFFER: usize = 128 * 1024;
+/// Bytes of buffers a connection takes.
+pub(super) const BYTES: usize = RECEIVE_BUFFER + SEND_BUFFER;
 /// Connections a listener may hold that nobody accepted, whatever was asked for.
 pub const BACKLOG_MAX: usize = 64;
 
@@ -103,14 +105,16 @@ impl Listener {
             let gone = matches!(socket.state(), State::Listen)
                 || (socket.state() == State::Closed && socket.recv_queue() == 0);
             if gone {
-                core.sockets.remove(handle);
+                core.remove(handle, BYTES);
             }
             !gone
         });
-        if self.waiting.is_none() && self.queue.len() < self.backlog {
+        if self.waiting.is_none() && self.queue.len() < self.backlog && core.reserve(BYTES).is_ok()
+        {
             let mut socket = new_socket(nodelay, CONNECT_TIMEOUT);
-            if socket.listen(listen_endpoint(self.at)).is_ok() {
-                self.waiting = Some(core.sockets.add(socket));
+            match socket.listen(listen_endpoint(self.at)) {
+                Ok(()) => self.waiting = Some(core.sockets.add(socket)),
+                Err(_) => core.budget += BYTES,
             }
         }
         before != self.waiting.is_none()
@@ -200,8 +204,9 @@ impl Stream {
         if self.bound.port == 0 {
             self.bound.port = port;
         }
+        core.reserve(BYTES)?;
         let mut socket = new_socket(self.nodelay, CONNECT_TIMEOUT);
-        socket
+        let connected = socket
             .connect(
                 core.iface.context(),
                 to.smoltcp(),
@@ -210,7 +215,11 @@ impl Stream {
             .map_err(|error| match error {
                 tcp::ConnectError::InvalidState => Errno::EINVAL,
                 tcp::ConnectError::Unaddressable => Errno::EADDRNOTAVAIL,
-            })?;
+            });
+        if let Err(error) = connected {
+            core.budget += BYTES;
+            return Err(error);
+        }
         self.role = Role::Connected(Connection {
             handle: core.sockets.add(socket),
             progress: Progress::Connecting,
@@ -351,12 +360,16 @@ impl Stream {
             Role::Fresh => {}
             Role::Listening(listener) => {
                 if let Some(handle) = listener.waiting {
-                    core.sockets.remove(handle);
+                    core.remove(handle, BYTES);
                 }
                 for handle in listener.queue {
                     core.tcp_mut(handle).abort();
-                    core.orphans.push(handle);
+                    core.orphans.push((handle, core.now));
                 }
+            }
+            // The peer has not answered: there is nobody to say goodbye to.
+            Role::Connected(connection) if connection.progress == Progress::Connecting => {
+                core.remove(connection.handle, BYTES);
             }
             Role::Connected(connection) => {
                 let socket = core.tcp_mut(connection.handle);
@@ -366,7 +379,7 @@ impl Stream {
                 } else {
                     socket.close();
                 }
-                core.orphans.push(connection.handle);
+                core.orphans.push((connection.handle, core.now));
             }
         }
     }
