@@ -9,7 +9,11 @@
 //! ```
 
 pub mod catalogue;
+pub mod compare;
 pub mod expectations;
+pub mod formats;
+pub mod reference;
+pub mod report;
 pub mod result;
 pub mod table;
 

@@ -120,7 +120,8 @@ fn missing(session: &mut Session, head: &Head) -> Result<Option<String>, String>
                 (!session.machine.vendor.starts_with(wanted))
                     .then(|| format!("needs a CPU of vendor {vendor}"))
             }
-            Need::TestDevice => (session.machine.test_device != 1)
+            Need::TestDevice => api::test_device(session)?
+                .is_none()
                 .then(|| "no second virtio network device to test".into()),
             Need::HiddenMemory => api::hidden_memory(session)?
                 .is_empty()

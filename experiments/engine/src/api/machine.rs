@@ -101,14 +101,7 @@ fn this_machine(api: &mut Api) {
         "test_device() -> int",
         "PCI address (bus << 8 | device << 3 | function) of the virtio network device under test, -1 if there is none.",
         r#"if test_device() < 0 { skip("no device under test"); }"#,
-        |session| -> i64 {
-            let address = i64::from(session.machine.test_device_address);
-            Ok(if session.machine.test_device == 1 {
-                address
-            } else {
-                -1
-            })
-        }
+        |session| -> i64 { Ok(test_device(session)?.map_or(-1, i64::from)) }
     );
     function!(
         api,
@@ -212,6 +205,26 @@ pub(crate) fn hidden_memory(session: &mut Session) -> Result<Vec<(u64, u64)>, Fa
         end = cmp::max(end, range.base.saturating_add(range.len));
     }
     Ok(gaps)
+}
+
+/// The virtio network device under test: what the kernel says, else the last one on bus 0 if there are two.
+pub(crate) fn test_device(session: &mut Session) -> Result<Option<u32>, Failure> {
+    if session.machine.test_device == 1 {
+        return Ok(Some(session.machine.test_device_address));
+    }
+    let mut found = Vec::new();
+    for slot in 0..32 {
+        let id = pci(session, slot << 3, 0, 4, None)?;
+        if id == 0x1000_1af4 || id == 0x1041_1af4 {
+            found.push(slot as u32);
+        }
+    }
+    // The first carries the kernel's own traffic.
+    Ok(if found.len() > 1 {
+        found.last().map(|slot| slot << 3)
+    } else {
+        None
+    })
 }
 
 /// Code as a script gives it: a blob, or text for the assembler.

@@ -25,7 +25,7 @@ mod memory;
 mod number;
 mod registers;
 
-pub(crate) use machine::hidden_memory;
+pub(crate) use machine::{hidden_memory, test_device};
 
 use crate::session::{Failure, Session, Shared};
 use alloc::{boxed::Box, string::ToString, vec::Vec};
