@@ -167,16 +167,16 @@ impl Console {
     /// # Errors
     /// [`Silence`] as for [`Console::wait_for`], or a closed console.
     pub fn run(&mut self, command: &str, prompt: &str, limit: Duration) -> Result<String> {
-        self.type_line(command)?;
+        // The shell draws what it reads; what came before it was reading may be drawn twice. So: no end of line before
+        // the whole command is on the screen, and the output is what follows that line.
+        self.type_bytes(command.as_bytes())?;
+        self.wait_for(command, limit)?;
+        self.type_bytes(b"\r")?;
+        self.wait_for("\n", limit)?;
         let text = self.wait_for(prompt, limit)?;
         let text = text.strip_suffix(prompt).unwrap_or(&text).replace('\r', "");
-        // What was typed is echoed: once, or twice if the shell was not yet reading.
-        let echo = format!("{command}\n");
-        let mut output = text.as_str();
-        for _ in 0..2 {
-            output = output.strip_prefix(&echo).unwrap_or(output);
-        }
-        Ok(output.to_owned())
+        let drawn_again = format!("{command}\n");
+        Ok(text.strip_prefix(&drawn_again).unwrap_or(&text).to_owned())
     }
 }
 

@@ -24,16 +24,21 @@ fn works(hypervisor: Hypervisor) {
         guest.run("cat server:/runs/from-host"),
         "the host's words\n"
     );
-    guest.run("echo hi > server:/runs/from-guest");
+    let home = tempfile::tempdir_in(workspace.path("home")).unwrap();
+    let name = home
+        .path()
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    let said = guest.run(&format!("echo hi > server:/home/{name}/f"));
     assert_eq!(
-        std::fs::read_to_string(runs.path().join("from-guest")).unwrap(),
-        "hi\n"
+        std::fs::read_to_string(home.path().join("f")).unwrap_or_default(),
+        "hi\n",
+        "{said}"
     );
-    let listed = guest.run("ls server:/runs");
-    assert!(
-        listed.contains("from-host") && listed.contains("from-guest"),
-        "{listed}"
-    );
+    let listed = guest.run(&format!("ls server:/home/{name}"));
+    assert!(listed.contains(" f"), "{listed}");
     // The catalogue is read-only, and nothing leads out of an export.
     guest.run("echo no > server:/catalogue/new");
     assert!(!catalogue.join("new").exists());

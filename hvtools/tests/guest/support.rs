@@ -72,11 +72,14 @@ pub fn at_prompt(hypervisor: Hypervisor, adjust: impl Fn(&mut MachineConfig)) ->
 }
 
 impl AtPrompt {
-    /// What a command printed.
+    /// What a command printed, without what the kernel says of its own accord.
     pub fn run(&mut self, command: &str) -> String {
-        self.console
+        let text = self
+            .console
             .run(command, PROMPT, SOON)
-            .unwrap_or_else(|error| panic!("`{command}`: {error:#}"))
+            .unwrap_or_else(|error| panic!("`{command}`: {error:#}"));
+        let own = |line: &&str| !line.starts_with("net: ") && !line.starts_with("remote: ");
+        text.split_inclusive('\n').filter(own).collect()
     }
 }
 
