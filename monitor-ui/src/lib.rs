@@ -14,6 +14,7 @@
 
 pub mod command;
 pub mod feed;
+mod keyboard;
 pub mod model;
 pub mod report;
 mod screen;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -110,6 +111,12 @@ fn address(text: &str) -> Result<SocketAddr> {
         .with_context(|| format!("--server {text}: the host has no address"))
 }
 
-fn main() -> Result<()> {
-    run(Arguments::parse().options()?)
+fn main() -> ExitCode {
+    match Arguments::parse().options().and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("monitor-ui: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -6,12 +6,12 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use crossterm::event::{self, Event};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::keyboard::{Input, Keyboard};
 use crate::model::{Effect, Model, Msg, update};
 use crate::source::Source;
-use crate::terminal::{Screen, key};
+use crate::terminal::Screen;
 use crate::theme::Theme;
 use crate::view::{FRAME_ROWS, view};
 
@@ -64,6 +64,7 @@ pub(crate) fn show(
 ) -> Result<()> {
     let signals = Signals::listen()?;
     let mut screen = Screen::take()?;
+    let keyboard = Keyboard::start()?;
     let started = Instant::now();
     let mut drawn = None::<Instant>;
     loop {
@@ -91,21 +92,16 @@ pub(crate) fn show(
             let frame = screen.terminal.draw(|frame| view(&model, theme, frame));
             frame.context("the terminal is gone")?;
         }
-        let wait = drawn.map_or(Duration::ZERO, |drawn| {
+        // A key is acted upon at once and seen with the next frame.
+        let mut wait = drawn.map_or(Duration::ZERO, |drawn| {
             FRAME.saturating_sub(drawn.elapsed())
         });
-        // A key is acted upon at once and seen with the next frame.
-        let mut wait = wait.min(FRAME);
-        while event::poll(wait).context("the terminal is gone")? {
+        while let Some(input) = keyboard.next(wait) {
             wait = Duration::ZERO;
-            let event = event::read().context("the terminal is gone")?;
-            if let Event::Resize(..) = event {
-                drawn = None;
-            }
-            for effect in key(&event)
-                .map(|key| update(&mut model, Msg::Key(key)))
-                .unwrap_or_default()
-            {
+            let Input::Key(key) = input else {
+                return Ok(());
+            };
+            for effect in update(&mut model, Msg::Key(key)) {
                 match effect {
                     Effect::Quit => return Ok(()),
                     Effect::Suspend => screen.suspend()?,

@@ -58,7 +58,7 @@ fn a_clock_that_goes_back_is_ignored() {
 
 #[test]
 fn a_run_is_ended_when_its_run_json_says_so_and_everything_was_read() {
-    let mut model = played(STEPS - 1);
+    let model = played(STEPS - 1);
     assert_eq!(word(&model), "live");
     let mut model = played(STEPS + 1);
     at(&mut model, 200_000);

@@ -130,11 +130,11 @@ impl Calls {
         if answer.vector != u32::MAX {
             stats.faults += 1;
         }
-        if answer.executions > 0 {
+        if let Some(mean) = answer.total_ticks.checked_div(answer.executions) {
             // The kernel's own calls are not timed; their records' time stamps are near enough.
             let ticks = match answer.total_ticks {
                 0 => meta.tsc.saturating_sub(tsc),
-                total => total / answer.executions,
+                _ => mean,
             };
             stats.ticks.add(ticks);
         }

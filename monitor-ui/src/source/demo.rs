@@ -202,7 +202,7 @@ impl Demo {
     }
 
     fn probe(&mut self, out: &mut Vec<u8>) {
-        let hypercall = self.random() % 3 != 0;
+        let hypercall = !self.random().is_multiple_of(3);
         let (code, rax): (&[u8], u64) = if hypercall {
             (&[0x0f, 0x01, 0xd9], self.random() % 5)
         } else {

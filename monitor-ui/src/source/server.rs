@@ -112,7 +112,11 @@ impl Follower<'_> {
             Connection::Up => Link::Up,
             // Said by the caller, who ends then.
             Connection::Unwelcome(_) => {
-                return self.sink.stopped().then_some(Err(Ended)).unwrap_or(Ok(()));
+                return if self.sink.stopped() {
+                    Err(Ended)
+                } else {
+                    Ok(())
+                };
             }
             Connection::Connecting {
                 attempts,
