@@ -1,7 +1,7 @@
 //! One connection: bytes in, frames to [`serve`], replies and pushes out.
 //!
 //! One task does everything, so replies, pushes and limits need no locks among each other. It stops
-//! reading while more than [`HIGH_WATER`] bytes wait to be sent: what a client costs is bounded by one
+//! reading while more than `HIGH_WATER` bytes wait to be sent: what a client costs is bounded by one
 //! frame in, that mark and one reply out.
 
 use std::cell::RefCell;
