@@ -1,6 +1,7 @@
 //! The kernel's own messages, kept in a ring for `dmesg`.
 
 use crate::sync::SpinLock;
+use core::fmt::{self, Write};
 
 /// Bytes kept.
 const SIZE: usize = 64 * 1024;
@@ -28,9 +29,22 @@ impl Ring {
     }
 }
 
+impl Write for Ring {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.append(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// Keeps a message.
 pub fn append(text: &[u8]) {
     RING.lock().append(text);
+}
+
+/// Keeps a message that no console shows.
+pub fn note(message: fmt::Arguments<'_>) {
+    // `append` cannot fail, so an error would be one of the message's own.
+    let _ = RING.lock().write_fmt(message);
 }
 
 /// Keeps a message unless the ring is being written (for panics).

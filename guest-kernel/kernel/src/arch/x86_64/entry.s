@@ -8,6 +8,10 @@
     .set MSR_GS_BASE, 0xc0000101
     .set FRAME_CS, 18 * 8                   // TrapFrame::cs
     .set FRAME_SIZE, 22 * 8
+    .set STUB_RFLAGS, 4 * 8                 // TrapFrame::rflags before the registers are saved
+    .set RFLAGS_IF, 1 << 9
+    .set FIRST_INTERRUPT, 32                // vectors below are exceptions
+    .set FORGET_VECTOR, 0xf0                // no interrupt of anybody's
 
     .text
 
@@ -84,7 +88,12 @@ trap_stubs:
     .balign 16
     .type trap_entry, @function
 trap_entry:
-    cld
+    testl $RFLAGS_IF, STUB_RFLAGS(%rsp)
+    jz 6f
+    cmpq $FIRST_INTERRUPT, (%rsp)
+    jb 5f
+    int $FORGET_VECTOR                      // see below
+5:  cld
     save_registers
     testb $3, FRAME_CS(%rsp)
     jz 1f
@@ -101,6 +110,22 @@ trap_return:
     swapgs
 1:  restore_registers
     addq $16, %rsp                          // vector, error code
+    iretq
+    // Interrupts were off. An exception may come then, an interrupt may not. One that does is a
+    // repetition, which neither interrupt controller knows of: forgotten here, without an end of
+    // interrupt, before it touches GS or anything a lock protects.
+    // Seen on BitVisor in QEMU 7.2's TCG (`-d int,in_asm`): QEMU's `vmrun` delivers the event that
+    // the hypervisor injects, but leaves its vector in `exception_index`. If QEMU's own thread wants
+    // the CPU back (a key at the serial line is enough) before the next exit or exception, it
+    // delivers the vector again, whatever IF says; seen even between `syscall` and its swapgs, where
+    // rsp is the user's and nothing can be saved. So every interrupt begins with an exception:
+    // FORGET_VECTOR does nothing, but makes QEMU forget the other vector.
+6:  cmpq $FIRST_INTERRUPT, (%rsp)
+    jb 5b
+    cmpq $FORGET_VECTOR, (%rsp)
+    je 7f
+    lock incq repeated_interrupts(%rip)
+7:  addq $16, %rsp
     iretq
     .size trap_entry, . - trap_entry
 

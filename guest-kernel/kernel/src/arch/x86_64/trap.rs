@@ -9,7 +9,7 @@ use ::x86_64::instructions::interrupts;
 use ::x86_64::registers::control::Cr2;
 use ::x86_64::registers::rflags::RFlags;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Vector "number" of a frame that a system call pushed.
 pub const SYSCALL_VECTOR: u64 = 256;
@@ -97,6 +97,28 @@ fn try_recovery(frame: &mut TrapFrame) -> bool {
     }
 }
 
+/// Interrupts that arrived although interrupts were off; entry.s counts and forgets them, and says why.
+#[unsafe(no_mangle)]
+static repeated_interrupts: AtomicU64 = AtomicU64::new(0);
+/// So many of them are in the kernel's log.
+static REPEATED_LOGGED: AtomicU64 = AtomicU64::new(0);
+
+/// Puts the number of forgotten interrupts into the kernel's log when it has doubled.
+fn log_repeated() {
+    let seen = repeated_interrupts.load(Ordering::Relaxed);
+    let logged = REPEATED_LOGGED.load(Ordering::Relaxed);
+    let doubled = seen != 0 && seen >= logged * 2;
+    if doubled
+        && REPEATED_LOGGED
+            .compare_exchange(logged, seen, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    {
+        crate::klog::note(format_args!(
+            "irq: {seen} arrived while interrupts were off, ignored\n"
+        ));
+    }
+}
+
 /// Every trap but `syscall` comes here, interrupts off.
 #[unsafe(no_mangle)]
 extern "C" fn trap_handler(frame: &mut TrapFrame) {
@@ -132,6 +154,7 @@ fn interrupt(vector: u8) {
         apic::TIMER_VECTOR => {
             apic::end_of_interrupt();
             crate::time::tick();
+            log_repeated();
         }
         apic::WAKE_VECTOR => apic::end_of_interrupt(),
         apic::STOP_VECTOR => super::power::halt_this_cpu(),
