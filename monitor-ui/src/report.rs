@@ -309,3 +309,37 @@ fn end_of_pipe(error: io::Error) -> Result<()> {
     }
     Err(error).context("cannot write to standard output")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{Feed, FileEvent, Place, RunFile};
+    use trace_record::{FileHeader, Payload, RecordMeta, encode_record};
+
+    #[test]
+    fn fields_of_csv_cannot_break_out() {
+        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
+        let mut bytes = Vec::new();
+        FileHeader::default().encode(&mut bytes);
+        let text = b"a,\"b\"\nc"[..].into();
+        encode_record(&RecordMeta::default(), &Payload::Event { text }, &mut bytes);
+        let place = Place {
+            run: "=run".to_owned(),
+            machine: Some(0),
+            file: RunFile::Trace,
+        };
+        let mut model = Model::new("test");
+        let event = FileEvent::Data { offset: 0, bytes };
+        update(&mut model, Msg::Feed(Feed::File(place, event)));
+        let mut out = Vec::new();
+        let printer = Printer::new(Form::Csv, &mut out);
+        printer
+            .and_then(|mut printer| printer.print(&model))
+            .unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let row = out.lines().nth(1).unwrap();
+        assert!(row.starts_with("\"'=run\",0,0,"), "{row}");
+        assert!(row.ends_with(",\"event a,\"\"b\"\"\\nc\""), "{row}");
+    }
+}

@@ -208,10 +208,10 @@ mod tests {
     #[test]
     fn the_kernels_own_answers_belong_to_its_last_request() {
         let mut calls = Calls::default();
-        calls.request(0, &meta(0, 1, 100), &probe(&[0x0f, 0xa2], 1));
         let mut own = probe(&[0x0f, 0x01, 0xd9], 0);
         own.flags = PROBE_KERNEL;
-        calls.request(0, &meta(0, 2, 1000), &own);
+        calls.request(0, &meta(0, 1, 1000), &own);
+        calls.request(0, &meta(0, 2, 1200), &probe(&[0x0f, 0xa2], 1));
         calls.answer(0, &meta(0, 3, 1700), &answer(u32::MAX, 1, 0));
         assert_eq!(calls.stats()[&Call::Hypercall(0)].ticks.max(), 700);
         assert_eq!(calls.waiting(), 1);
