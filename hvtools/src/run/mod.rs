@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::Result;
-use harness::{MachineConfig, Server};
+use harness::{Hypervisor, MachineConfig, Server};
 use trace_record::run::{PlanItem, machine_dir};
 
 use self::boot::{End, Surroundings, Task};
@@ -140,6 +140,9 @@ pub fn execute_open(mut job: Job<'_>) -> Result<boot::BootReport> {
     job.boot(0, false, Task::Open)
 }
 
+/// PCI address of the second network card: QEMU gives slots in the order of its command line, behind the VGA card.
+const PASSED_THROUGH: &str = "00:04.0";
+
 impl Job<'_> {
     fn boot(&mut self, number: u32, second_network: bool, task: Task) -> Result<boot::BootReport> {
         let logs = self.folder.create_boot(number)?;
@@ -154,6 +157,10 @@ impl Job<'_> {
                 &format!("{}/{}", self.folder.id(), machine_dir(number)),
             )
             .with("start", self.program);
+        if config.second_network && matches!(config.hypervisor, Hypervisor::BitVisor(_)) {
+            // BitVisor's own card is the device under test, QEMU's, which it passes through, the transport.
+            config.settings = config.settings.with("nic", PASSED_THROUGH);
+        }
         config.logs = logs.clone();
         let mut around = Surroundings {
             server: self.server,
