@@ -510,10 +510,8 @@ mod tests {
     fn endings_are_told_apart() {
         assert_eq!(meaning(ExitStatus::from_raw(0)), Ended::PoweredOff);
         assert_eq!(meaning(ExitStatus::from_raw(1 << 8)), Ended::Status(0));
-        assert_eq!(
-            meaning(ExitStatus::from_raw(0xef << 8)),
-            Ended::Status(0x77)
-        );
+        assert_eq!(meaning(ExitStatus::from_raw(0xef << 8)), Ended::Panicked);
+        assert_eq!(meaning(ExitStatus::from_raw(7 << 8)), Ended::Status(3));
         assert_eq!(meaning(ExitStatus::from_raw(9)), Ended::Failed);
     }
 

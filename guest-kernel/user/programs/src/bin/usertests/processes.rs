@@ -346,13 +346,15 @@ fn kill_wakes_sleepers() -> Check {
     let mut list = vec![ProcessInfo::default(); 256];
     let count = sys::ps(&mut list)?;
     let me = process::id() as u32;
-    let name = list[..count]
-        .iter()
-        .find(|process| process.pid == me)
-        .map(|process| process.name);
+    let own = list[..count].iter().find(|process| process.pid == me);
+    // The runner itself may be a child of init, too.
+    let (name, runner) = (own.map(|own| own.name), own.map(|own| own.parent));
     let init = init(&list[..count]).map(|process| process.pid);
     let busy = list[..count].iter().filter(|process| {
-        Some(process.name) == name && Some(process.parent) == init && process.state != 5
+        Some(process.name) == name
+            && Some(process.parent) == init
+            && Some(process.pid) != runner
+            && process.state != 5
     });
     for process in busy {
         let _ = sys::kill(process.pid as i32);
