@@ -114,7 +114,6 @@ fn nothing_else_lies_at_the_top() {
         "LICENSE",
         "README.md",
         "rust-toolchain.toml",
-        "clippy.toml",
         "guest-kernel",
         "hvtools",
         "experiments",

@@ -320,7 +320,7 @@ fn special_files_are_refused_and_block_nothing() {
     }
     let mut raw = Raw::greeted(&server);
     let dir = attach(&mut raw, b"rw");
-    let started = Instant::now();
+    // A server that blocked on one of them would run into the read time-out of `Raw`.
     for name in names {
         for flags in [
             OpenFlags::READ,
@@ -340,7 +340,6 @@ fn special_files_are_refused_and_block_nothing() {
         });
         assert_eq!(refused(looked), (Errno::EACCES, Reason::Special));
     }
-    assert!(started.elapsed() < Duration::from_secs(2));
 }
 
 /// Sends bytes on a greeted connection and expects the connection to end with this reason, and only it.
@@ -841,8 +840,9 @@ fn limits_refuse_with_a_limit_error_and_leave_others_alone() {
 
 #[test]
 fn half_a_frame_and_then_silence_is_closed_in_time() {
-    let server = Server::start_with_config("[limits]\nidle_ms = 1000\n");
+    let server = Server::start_with_config("[limits]\nidle_ms = 4000\n");
     let started = Instant::now();
+    let early = |idle: u64| started.elapsed() < Duration::from_millis(idle);
     // Before the hello: the idle time. Within a frame: half of it. Between frames: the idle time.
     let mut silent = Raw::connect(&server);
     silent.send(&[0; 12]);
@@ -858,15 +858,12 @@ fn half_a_frame_and_then_silence_is_closed_in_time() {
     let mut idle = Raw::connect(&server);
     idle.hello([2; 16], TOKEN, 0).unwrap();
     assert_eq!(half.expect_goodbye().1.reason, Reason::Idle);
-    let at_half = started.elapsed();
-    assert!((400..900).contains(&at_half.as_millis()), "{at_half:?}");
+    assert!(!early(2000), "half a frame was closed too early");
+    // The other one is still served: half a frame gets half the time.
+    answers(&mut idle);
     assert_eq!(silent.expect_goodbye().1.reason, Reason::Idle);
     assert_eq!(idle.expect_goodbye().1.reason, Reason::Idle);
-    assert!(
-        (900..2500).contains(&started.elapsed().as_millis()),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(!early(4000), "the idle ones were closed too early");
     serves(&server);
 }
 
