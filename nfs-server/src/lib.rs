@@ -2,7 +2,8 @@
 //!
 //! The way of a request: [`connection`] reads frames and keeps the limits, [`serve`] finds the
 //! request's turn in its [`session`] and carries it out, [`export`] is the only place that touches
-//! files, [`journal`] writes down what must survive `kill -9`, [`follow`] pushes what grew.
+//! files, [`journal`] writes down what must survive `kill -9`, [`follow`] pushes what grew. After a
+//! restart [`recover`] makes the sessions again.
 
 pub mod config;
 pub mod connection;
@@ -12,6 +13,7 @@ pub mod follow;
 pub mod inodes;
 pub mod journal;
 pub mod metrics;
+pub mod recover;
 pub mod refuse;
 pub mod serve;
 pub mod server;

@@ -14,11 +14,11 @@ use crate::config::{Config, Limits, Security};
 use crate::connection;
 use crate::counters::Totals;
 use crate::export::Export;
-use crate::inodes::{Inodes, lock};
-use crate::journal::{Journal, MirrorSession, Record};
+use crate::inodes::Inodes;
+use crate::journal::{Journal, Record, SessionInfo};
 use crate::metrics;
-use crate::serve;
-use crate::session::{Session, Sessions, Slot};
+use crate::recover;
+use crate::session::{Session, Sessions};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -145,9 +145,7 @@ impl Server {
             refused: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         };
-        for (id, remembered) in remembered.sessions {
-            restore(&shared, id, remembered)?;
-        }
+        recover::restore(&shared, remembered.sessions)?;
         let listener = listen(config.listen).await?;
         let metrics = match config.metrics {
             Some(address) => Some(listen(address).await?),
@@ -259,71 +257,6 @@ fn accept(
     });
 }
 
-/// Makes a session again from what the journal remembers.
-fn restore(shared: &Shared, id: u64, remembered: MirrorSession) -> anyhow::Result<()> {
-    let name = String::from_utf8_lossy(&remembered.name).into_owned();
-    let session = Session::new(
-        id,
-        (remembered.client, remembered.key),
-        name,
-        remembered.slots,
-        remembered.max_frame,
-    );
-    {
-        let state = &mut *lock(&session.state);
-        state.next_handle = remembered.next_handle;
-        for (handle, info) in &remembered.handles {
-            match serve::revive(shared, info) {
-                Some(node) => {
-                    state.handles.insert(*handle, node);
-                }
-                None => {
-                    state.stale.insert(*handle);
-                }
-            }
-        }
-        for (slot, last) in remembered.last {
-            if let Some(place) = state.slots.get_mut(usize::from(slot)) {
-                *place = Slot {
-                    last: Some(last.sequence),
-                    exact: false,
-                    asked: last.asked,
-                    reply: Some(last.frame),
-                };
-            }
-        }
-    }
-    for intent in remembered.intents.values() {
-        let decided = serve::decide(shared, &session, intent);
-        tracing::info!(
-            session = id,
-            slot = intent.id.slot,
-            done = decided.is_some(),
-            "resolved an open intent"
-        );
-        let Some((frame, effect)) = decided else {
-            continue;
-        };
-        let state = &mut *lock(&session.state);
-        if let Some(slot) = state.slots.get_mut(usize::from(intent.id.slot)) {
-            *slot = Slot {
-                last: Some(intent.id.sequence),
-                exact: false,
-                asked: intent.id.asked,
-                reply: Some(frame.clone()),
-            };
-        }
-        let written = shared
-            .journal
-            .write(Record::Reply(intent.id, effect, frame));
-        written.context("cannot write the journal")?;
-    }
-    shared
-        .sessions
-        .restore(Arc::new(session.into_remembered(remembered.untold)));
-    Ok(())
-}
-
 /// A session number that nobody can guess is not needed (the client id is the secret); one that was
 /// never used before is, so it is random.
 pub fn new_session_id() -> anyhow::Result<u64> {
@@ -337,13 +270,13 @@ pub fn new_session_id() -> anyhow::Result<u64> {
 
 /// Writes a new session down.
 pub fn remember(shared: &Shared, session: &Session) -> std::io::Result<()> {
-    shared.journal.write(Record::Session {
-        id: session.id,
+    let info = SessionInfo {
         client: session.client,
         key: session.key,
         slots: session.slot_count(),
         max_frame: session.max_frame,
         next_handle: 1,
         name: session.name.clone().into_bytes(),
-    })
+    };
+    shared.journal.write(Record::Session(session.id, info))
 }

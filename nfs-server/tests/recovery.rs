@@ -8,7 +8,7 @@ use std::path::Path as HostPath;
 
 use common::{Raw, Server, TOKEN};
 use nfs_server::export::Identity;
-use nfs_server::journal::{Effect, HandleInfo, Intent, Journal, Record, RequestId};
+use nfs_server::journal::{Effect, HandleInfo, Intent, Journal, Record, RequestId, SessionInfo};
 use nfs_server::server::machine_boot_id;
 use protocol::codec::{self, Rest};
 use protocol::frame;
@@ -50,47 +50,54 @@ fn killed() -> Server {
     server
 }
 
-/// Writes the journal and starts the server.
-fn restart(server: &mut Server, seen: Identity, call: &impl Call, machine: &[u8]) -> Raw {
-    {
-        let (journal, _) = Journal::open(&server.path("state"), machine).unwrap();
-        let write = |record| journal.write(record).unwrap();
-        write(Record::Session {
-            id: SESSION,
-            client: ClientId(CLIENT),
-            key: KeyId::default(),
-            slots: 8,
-            max_frame: 65536,
-            next_handle: 3,
-            name: b"t".to_vec(),
-        });
-        let root = HandleInfo {
-            export: "rw".into(),
-            path: PathBuf::new(),
-            identity: identity(&server.path("rw")),
-            file: None,
-        };
-        write(Record::Handle(SESSION, 1, root));
-        let log = HandleInfo {
-            export: "rw".into(),
-            path: path("log"),
-            identity: identity(&server.path("rw/log")),
-            file: Some(OpenFlags::READ | OpenFlags::WRITE),
-        };
-        write(Record::Handle(SESSION, 2, log));
-        write(Record::Intent(intent(seen, call)));
-    }
+fn session(id: u64, client: [u8; 16]) -> Record {
+    let info = SessionInfo {
+        client: ClientId(client),
+        key: KeyId::default(),
+        slots: 8,
+        max_frame: 65536,
+        next_handle: 3,
+        name: b"t".to_vec(),
+    };
+    Record::Session(id, info)
+}
+
+/// Writes the journal as the killed server left it.
+fn write_journal(server: &Server, seen: Identity, call: &impl Call, machine: &[u8]) {
+    let (journal, _) = open(&server.path("state"), machine);
+    let write = |record| journal.write(record).unwrap();
+    write(session(SESSION, CLIENT));
+    let root = HandleInfo {
+        export: "rw".into(),
+        path: PathBuf::new(),
+        identity: identity(&server.path("rw")),
+        file: None,
+    };
+    write(Record::Handle(SESSION, 1, root));
+    let log = HandleInfo {
+        export: "rw".into(),
+        path: path("log"),
+        identity: identity(&server.path("rw/log")),
+        file: Some(OpenFlags::READ | OpenFlags::WRITE),
+    };
+    write(Record::Handle(SESSION, 2, log));
+    write(Record::Intent(intent(seen, call)));
+}
+
+/// Starts the server; the client comes back.
+fn resume(server: &mut Server, expected: Resumed) -> Raw {
     server.restart();
     let mut raw = Raw::connect(server);
     let reply = raw.hello(CLIENT, TOKEN, SESSION).unwrap();
-    let expected = if machine == machine_boot_id().unwrap() {
-        Resumed::Restarted
-    } else {
-        Resumed::Rebooted
-    };
     assert_eq!(reply.resumed, expected);
     assert_eq!(raw.session, SESSION);
     raw
+}
+
+/// Both, on the same boot of the machine.
+fn restart(server: &mut Server, seen: Identity, call: &impl Call) -> Raw {
+    write_journal(server, seen, call, &machine_boot_id().unwrap());
+    resume(server, Resumed::Restarted)
 }
 
 fn intent<C: Call>(seen: Identity, call: &C) -> Intent {
@@ -137,7 +144,7 @@ fn an_append_done_half_done_or_not_done() {
         let mut server = killed();
         std::fs::write(server.path("rw/log"), found).unwrap();
         let seen = identity(&server.path("rw/log"));
-        let mut raw = restart(&mut server, seen, &append, &machine_boot_id().unwrap());
+        let mut raw = restart(&mut server, seen, &append);
         let reply = again(&mut raw, &append).unwrap();
         assert_eq!(
             codec::decode::<Appended>(&reply),
@@ -165,7 +172,7 @@ fn a_mkdir_done_or_not_done() {
         if done {
             std::fs::create_dir(server.path("rw/d")).unwrap();
         }
-        let mut raw = restart(&mut server, NOTHING, &mkdir, &machine_boot_id().unwrap());
+        let mut raw = restart(&mut server, NOTHING, &mkdir);
         let reply = again(&mut raw, &mkdir).unwrap();
         assert_eq!(
             codec::decode::<Stat>(&reply).unwrap().inode,
@@ -189,15 +196,13 @@ fn a_creation_done_or_not_done() {
         if done {
             std::fs::write(server.path("rw/new"), b"").unwrap();
         }
-        let mut raw = restart(&mut server, NOTHING, &open, &machine_boot_id().unwrap());
+        let mut raw = restart(&mut server, NOTHING, &open);
         let reply = again(&mut raw, &open).unwrap();
         let opened: Opened = codec::decode(&reply).unwrap();
         assert!(opened.created && opened.handle == Handle(3));
         // The handle works, also after one more kill.
         server.kill();
-        server.restart();
-        let mut raw = Raw::connect(&server);
-        raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+        let mut raw = resume(&mut server, Resumed::Restarted);
         raw.sequence[0] = 9;
         raw.call(&Append {
             handle: Handle(3),
@@ -224,7 +229,7 @@ fn an_unlink_done_or_not_done() {
         if done {
             std::fs::remove_file(server.path("rw/victim")).unwrap();
         }
-        let mut raw = restart(&mut server, seen, &unlink, &machine_boot_id().unwrap());
+        let mut raw = restart(&mut server, seen, &unlink);
         again(&mut raw, &unlink).unwrap();
         assert!(!server.path("rw/victim").exists());
     }
@@ -243,62 +248,53 @@ fn a_rename_done_or_not_done() {
     for done in [false, true] {
         let mut server = killed();
         let seen = identity(&server.path("rw/log"));
+        write_journal(&server, seen, &rename, &machine_boot_id().unwrap());
         if done {
-            // What the journal says of handle 2 is written before the rename, as it was.
-            std::fs::hard_link(server.path("rw/log"), server.path("keep")).unwrap();
+            std::fs::rename(server.path("rw/log"), server.path("rw/moved")).unwrap();
         }
-        let mut raw = {
-            let machine = machine_boot_id().unwrap();
-            if done {
-                std::fs::rename(server.path("rw/log"), server.path("rw/moved")).unwrap();
-                std::fs::hard_link(server.path("keep"), server.path("rw/log")).unwrap();
-                let raw = restart_moved(&mut server, seen, &rename, &machine);
-                assert!(!server.path("rw/log").exists());
-                raw
-            } else {
-                restart(&mut server, seen, &rename, &machine)
-            }
-        };
+        let mut raw = resume(&mut server, Resumed::Restarted);
         again(&mut raw, &rename).unwrap();
         assert!(!server.path("rw/log").exists());
         assert_eq!(std::fs::read(server.path("rw/moved")).unwrap(), b"12345");
+        // The handle of the file is the same file as before, under its new name.
+        raw.sequence[0] = 9;
+        raw.call(&Append {
+            handle: Handle(2),
+            expected: 5,
+            data: Rest(b"6"),
+        })
+        .unwrap();
+        assert_eq!(std::fs::read(server.path("rw/moved")).unwrap(), b"123456");
     }
 }
 
-/// As [`restart`], with the old name gone when the server starts.
-fn restart_moved(server: &mut Server, seen: Identity, call: &impl Call, machine: &[u8]) -> Raw {
-    let (journal, _) = Journal::open(&server.path("state"), machine).unwrap();
-    let write = |record| journal.write(record).unwrap();
-    write(Record::Session {
-        id: SESSION,
-        client: ClientId(CLIENT),
-        key: KeyId::default(),
-        slots: 8,
-        max_frame: 65536,
-        next_handle: 3,
-        name: b"t".to_vec(),
-    });
-    let root = HandleInfo {
-        export: "rw".into(),
-        path: PathBuf::new(),
-        identity: identity(&server.path("rw")),
-        file: None,
+#[test]
+fn what_was_not_done_is_not_taken_for_done_by_a_later_restart() {
+    let mut server = killed();
+    let append = Append {
+        handle: Handle(2),
+        expected: 5,
+        data: Rest(b"678"),
     };
-    write(Record::Handle(SESSION, 1, root));
-    write(Record::Intent(intent(seen, call)));
-    drop(journal);
-    std::fs::remove_file(server.path("rw/log")).unwrap();
-    server.restart();
-    let mut raw = Raw::connect(server);
-    raw.hello(CLIENT, TOKEN, SESSION).unwrap();
-    raw
+    let seen = identity(&server.path("rw/log"));
+    drop(restart(&mut server, seen, &append));
+    // Before the client sends it again, somebody else appends more than it would.
+    let mut other = server.files();
+    let flags = OpenFlags::APPEND;
+    let log = other.open("rw/log", flags, 0).unwrap().handle;
+    other.append(log, 5, b"another").unwrap();
+    server.kill();
+    let mut raw = resume(&mut server, Resumed::Restarted);
+    let (errno, refusal) = again(&mut raw, &append).unwrap_err();
+    assert_eq!((errno, refusal.value), (Some(Errno::ERANGE), 12));
+    let content = std::fs::read(server.path("rw/log")).unwrap();
+    assert_eq!(content, b"12345another");
 }
 
 #[test]
 fn a_handle_whose_file_was_replaced_is_stale_and_no_other_file() {
     let mut server = killed();
     let call = Getattr { handle: Handle(2) };
-    let machine = machine_boot_id().unwrap();
     // Written while the old file was there; then another takes its name.
     let mut raw = restart(
         &mut server,
@@ -308,16 +304,13 @@ fn a_handle_whose_file_was_replaced_is_stale_and_no_other_file() {
             expected: 9,
             data: Rest(b""),
         },
-        &machine,
     );
     raw.sequence[0] = 9;
     raw.call(&call).unwrap();
     server.kill();
     std::fs::rename(server.path("rw/log"), server.path("rw/old")).unwrap();
     std::fs::write(server.path("rw/log"), b"another").unwrap();
-    server.restart();
-    let mut raw = Raw::connect(&server);
-    raw.hello(CLIENT, TOKEN, SESSION).unwrap();
+    let mut raw = resume(&mut server, Resumed::Restarted);
     raw.sequence[0] = 20;
     assert_eq!(raw.call(&call).unwrap_err().0, Errno::ESTALE.status());
 }
@@ -349,30 +342,20 @@ fn another_boot_of_the_machine_is_told() {
         data: Rest(b"6"),
     };
     let seen = identity(&server.path("rw/log"));
-    let raw = restart(&mut server, seen, &ping, b"some other boot");
-    drop(raw);
+    write_journal(&server, seen, &ping, b"some other boot");
+    drop(resume(&mut server, Resumed::Rebooted));
     // Not told until a frame shows that the client heard it, whatever happens to the server.
     server.kill();
-    server.restart();
-    let mut raw = Raw::connect(&server);
-    assert_eq!(
-        raw.hello(CLIENT, TOKEN, SESSION).unwrap().resumed,
-        Resumed::Rebooted
-    );
+    let mut raw = resume(&mut server, Resumed::Rebooted);
     again(&mut raw, &ping).unwrap();
     server.kill();
-    server.restart();
-    let mut raw = Raw::connect(&server);
-    assert_eq!(
-        raw.hello(CLIENT, TOKEN, SESSION).unwrap().resumed,
-        Resumed::Restarted
-    );
+    resume(&mut server, Resumed::Restarted);
 }
 
 /// Opens a journal. Another test that starts a program holds our lock between its fork and exec.
-fn open(folder: &HostPath) -> (Journal, nfs_server::journal::Mirror) {
+fn open(folder: &HostPath, machine: &[u8]) -> (Journal, nfs_server::journal::Mirror) {
     for _ in 0..200 {
-        match Journal::open(folder, b"m") {
+        match Journal::open(folder, machine) {
             Err(error) if error.to_string().contains("another server") => {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
@@ -385,22 +368,13 @@ fn open(folder: &HostPath) -> (Journal, nfs_server::journal::Mirror) {
 #[test]
 fn a_torn_journal_is_read_up_to_the_tear() {
     let folder = tempfile::tempdir().unwrap();
-    let session = |id| Record::Session {
-        id,
-        client: ClientId([id as u8; 16]),
-        key: KeyId::default(),
-        slots: 1,
-        max_frame: 4096,
-        next_handle: 1,
-        name: Vec::new(),
-    };
     let whole = {
-        let (journal, _) = open(folder.path());
-        journal.write(session(1)).unwrap();
+        let (journal, _) = open(folder.path(), b"m");
+        journal.write(session(1, [1; 16])).unwrap();
         let before = std::fs::metadata(folder.path().join("journal"))
             .unwrap()
             .len();
-        journal.write(session(2)).unwrap();
+        journal.write(session(2, [2; 16])).unwrap();
         let id = RequestId {
             session: 2,
             slot: 0,
@@ -415,7 +389,7 @@ fn a_torn_journal_is_read_up_to_the_tear() {
     let bytes = std::fs::read(folder.path().join("journal")).unwrap();
     for cut in 0..bytes.len() {
         std::fs::write(folder.path().join("journal"), &bytes[..cut]).unwrap();
-        let (journal, remembered) = open(folder.path());
+        let (journal, remembered) = open(folder.path(), b"m");
         drop(journal);
         let sessions = remembered.sessions.len() as u64;
         assert!(sessions >= u64::from(cut as u64 >= whole), "cut at {cut}");
@@ -424,7 +398,7 @@ fn a_torn_journal_is_read_up_to_the_tear() {
         let mut changed = bytes.clone();
         changed[flip] ^= 0x10;
         std::fs::write(folder.path().join("journal"), &changed).unwrap();
-        let (_, remembered) = open(folder.path());
+        let (_, remembered) = open(folder.path(), b"m");
         assert!(remembered.sessions.len() <= 2);
         assert_ne!(
             std::fs::read(folder.path().join("journal")).unwrap(),
@@ -436,7 +410,7 @@ fn a_torn_journal_is_read_up_to_the_tear() {
 #[test]
 fn one_state_folder_one_server() {
     let folder = tempfile::tempdir().unwrap();
-    let (_journal, _) = open(folder.path());
+    let (_journal, _) = open(folder.path(), b"m");
     let error = Journal::open(folder.path(), b"m").unwrap_err();
     assert!(error.to_string().contains("another server"));
 }

@@ -1,0 +1,204 @@
+//! The sum of a journal's records.
+
+use std::collections::BTreeMap;
+
+use protocol::name::{Path, PathBuf};
+
+use super::record::{Effect, HandleInfo, Intent, Record, RequestId, SessionInfo};
+
+/// The last reply of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastReply {
+    /// Its number.
+    pub sequence: u32,
+    /// What was asked.
+    pub asked: (u8, u32),
+    /// The whole reply.
+    pub frame: Vec<u8>,
+}
+
+/// A session as the records tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorSession {
+    /// What it was made with.
+    pub info: SessionInfo,
+    /// By slot.
+    pub last: BTreeMap<u16, LastReply>,
+    /// By number.
+    pub handles: BTreeMap<u32, HandleInfo>,
+    /// What was begun and has no reply, by slot.
+    pub intents: BTreeMap<u16, Intent>,
+    /// The machine was started again, and the client was not told yet.
+    pub untold: bool,
+}
+
+/// All sessions as the records tell them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// The boot of the machine that the last server ran on.
+    machine: Vec<u8>,
+    /// By number.
+    pub sessions: BTreeMap<u64, MirrorSession>,
+}
+
+impl Mirror {
+    fn full_path(&self, session: u64, base: u32, path: Path<'_>) -> Option<(String, PathBuf)> {
+        let info = self.sessions.get(&session)?.handles.get(&base)?;
+        let mut full = info.path.clone();
+        for name in path.names() {
+            full.push(name).ok()?;
+        }
+        Some((info.export.clone(), full))
+    }
+
+    /// Takes one record in.
+    pub fn apply(&mut self, record: Record) {
+        match record {
+            Record::Start(machine) => {
+                let rebooted = !self.machine.is_empty() && self.machine != machine;
+                self.machine = machine;
+                self.sessions
+                    .values_mut()
+                    .for_each(|session| session.untold |= rebooted);
+            }
+            Record::Told(id) | Record::Untold(id) => {
+                let untold = matches!(record, Record::Untold(_));
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.untold = untold;
+                }
+            }
+            Record::Session(id, info) => {
+                let session = MirrorSession {
+                    info,
+                    last: BTreeMap::new(),
+                    handles: BTreeMap::new(),
+                    intents: BTreeMap::new(),
+                    untold: false,
+                };
+                self.sessions.insert(id, session);
+            }
+            Record::End(id) => {
+                self.sessions.remove(&id);
+            }
+            Record::Intent(intent) => {
+                if let Some(session) = self.sessions.get_mut(&intent.id.session) {
+                    session.intents.insert(intent.id.slot, intent);
+                }
+            }
+            Record::Undone(id) => {
+                if let Some(session) = self.sessions.get_mut(&id.session) {
+                    session.intents.remove(&id.slot);
+                }
+            }
+            Record::Handle(id, handle, info) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.handles.insert(handle, info);
+                }
+            }
+            Record::Reply(id, effect, frame) => {
+                self.apply_effect(id.session, effect);
+                if let Some(session) = self.sessions.get_mut(&id.session) {
+                    session.intents.remove(&id.slot);
+                    session.last.insert(
+                        id.slot,
+                        LastReply {
+                            sequence: id.sequence,
+                            asked: id.asked,
+                            frame,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn apply_effect(&mut self, id: u64, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Opened {
+                handle,
+                base,
+                mut info,
+            } => {
+                if base != 0 {
+                    // A path too deep to write down cannot be opened again: the handle will be stale.
+                    let Some((_, path)) = self.full_path(id, base, info.path.as_path()) else {
+                        return;
+                    };
+                    info.path = path;
+                }
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    let next = &mut session.info.next_handle;
+                    *next = (*next).max(handle.saturating_add(1));
+                    session.handles.insert(handle, info);
+                }
+            }
+            Effect::Closed(handle) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.handles.remove(&handle);
+                }
+            }
+            Effect::Moved {
+                from_base,
+                from,
+                to_base,
+                to,
+            } => {
+                let from = self.full_path(id, from_base, from.as_path());
+                let to = self.full_path(id, to_base, to.as_path());
+                let (Some((export, from)), Some((_, to))) = (from, to) else {
+                    return;
+                };
+                let handles = self
+                    .sessions
+                    .values_mut()
+                    .flat_map(|session| session.handles.values_mut());
+                for info in handles.filter(|info| info.export == export) {
+                    if let Some(path) = moved(&info.path, &from, &to) {
+                        info.path = path;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The shortest journal that says the same.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = vec![Record::Start(self.machine.clone())];
+        for (&id, s) in &self.sessions {
+            records.push(Record::Session(id, s.info.clone()));
+            records.extend(
+                s.handles
+                    .iter()
+                    .map(|(&handle, info)| Record::Handle(id, handle, info.clone())),
+            );
+            records.extend(s.last.iter().map(|(&slot, last)| {
+                let id = RequestId {
+                    session: id,
+                    slot,
+                    sequence: last.sequence,
+                    asked: last.asked,
+                };
+                Record::Reply(id, Effect::None, last.frame.clone())
+            }));
+            records.extend(s.intents.values().cloned().map(Record::Intent));
+            records.extend(s.untold.then_some(Record::Untold(id)));
+        }
+        records
+    }
+}
+
+/// `path` with its beginning `from` replaced by `to`, if it begins so.
+fn moved(path: &PathBuf, from: &PathBuf, to: &PathBuf) -> Option<PathBuf> {
+    let mut rest = path.as_path().names();
+    for name in from.as_path().names() {
+        if rest.next() != Some(name) {
+            return None;
+        }
+    }
+    let mut result = to.clone();
+    for name in rest {
+        result.push(name).ok()?;
+    }
+    Some(result)
+}
