@@ -24,6 +24,8 @@ struct Planted {
     _caught_by: Vec<String>,
     #[serde(rename = "verdict")]
     _verdict: String,
+    #[serde(default, rename = "contains")]
+    _contains: String,
 }
 
 fn main() {

@@ -14,7 +14,7 @@ pub struct Expectation {
     /// The experiment.
     pub id: String,
     /// What it says there: FAIL, CRASH, HANG or WEDGED.
-    #[serde(deserialize_with = "word")]
+    #[serde(deserialize_with = "failing_word")]
     pub verdict: Verdict,
     /// Text that the reason must hold, so that another failure is not taken for this one.
     #[serde(default)]
@@ -25,7 +25,10 @@ pub struct Expectation {
     pub reference: String,
 }
 
-fn word<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
+/// The word of a verdict that somebody may count on: FAIL, CRASH, HANG or WEDGED.
+pub(crate) fn failing_word<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Verdict, D::Error> {
     let word = String::deserialize(deserializer)?;
     match Verdict::from_word(&word) {
         Some(verdict @ (Verdict::Fail | Verdict::Crash | Verdict::Hang | Verdict::Wedged)) => {

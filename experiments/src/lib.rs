@@ -10,8 +10,10 @@
 
 pub mod catalogue;
 pub mod compare;
+pub mod defects;
 pub mod expectations;
 pub mod formats;
+pub mod matrix;
 pub mod reference;
 pub mod report;
 pub mod result;
@@ -26,6 +28,11 @@ use std::path::{Path, PathBuf};
 /// The catalogue of this tree.
 pub fn catalogue_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogue")
+}
+
+/// Labvisor's table of planted defects, of this tree.
+pub fn defects_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("labvisor/defects.toml")
 }
 
 /// The expectations of this tree.
