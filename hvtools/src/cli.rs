@@ -16,7 +16,7 @@ use crate::run::plan::Choice;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{catalogue, debug, doctor, fs, fsck, monitor, run, shell, trace};
+use crate::{catalogue, debug, doctor, fs, fsck, matrix, monitor, run, shell, trace};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -51,6 +51,8 @@ enum Command {
     /// Show what there is to run.
     #[command(subcommand)]
     Experiments(catalogue::Command),
+    /// Plant each defect in labvisor and see whether its experiments catch it.
+    Matrix(matrix::Options),
     /// Show or export what a guest recorded.
     #[command(subcommand)]
     Trace(trace::Command),
@@ -204,6 +206,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Shell(options) => shell_command(&workspace, consent, options),
         Command::Monitor(options) => monitor::run(&workspace, options),
         Command::Experiments(command) => catalogue::run(&workspace, command),
+        Command::Matrix(options) => matrix::run(&workspace, consent, options),
         Command::Trace(command) => trace::run(command),
         Command::Fs(options) => fs::run(&workspace, options),
         Command::Bitvisor(command) => bitvisor_command(command),

@@ -11,6 +11,7 @@ pub mod fsck;
 pub mod guest;
 pub mod image;
 pub mod interrupt;
+pub mod matrix;
 pub mod monitor;
 pub mod needs;
 pub mod run;

@@ -24,10 +24,7 @@ pub fn start(
     catalogue: &Path,
     freshness: Freshness,
 ) -> Result<Server> {
-    let program = workspace.path("target/debug/nfs-server");
-    if freshness == Freshness::Build || !program.is_file() {
-        build(workspace)?;
-    }
+    let program = build_if_needed(workspace, freshness)?;
     let folder = |name: &'static str, folder: PathBuf, access| Export {
         name,
         folder,
@@ -46,6 +43,18 @@ pub fn start(
         ],
         log: own.join("server.log"),
     })
+}
+
+/// The server's program, built if it is not there or may be stale.
+///
+/// # Errors
+/// When it does not compile.
+pub fn build_if_needed(workspace: &Workspace, freshness: Freshness) -> Result<PathBuf> {
+    let program = workspace.path("target/debug/nfs-server");
+    if freshness == Freshness::Build || !program.is_file() {
+        build(workspace)?;
+    }
+    Ok(program)
 }
 
 fn build(workspace: &Workspace) -> Result<()> {

@@ -200,7 +200,13 @@ fn outcome(report: &RunReport, recorder: &Recorder) -> Outcome {
     }
 }
 
-fn describe(folder: &RunFolder, machine: &MachineConfig, seed: u64, planned: usize) -> RunInfo {
+/// What `run.json` says at the beginning.
+pub(crate) fn describe(
+    folder: &RunFolder,
+    machine: &MachineConfig,
+    seed: u64,
+    planned: usize,
+) -> RunInfo {
     let mut environment = BTreeMap::from([
         ("accelerator".to_owned(), "tcg".to_owned()),
         ("memory_mib".to_owned(), machine.memory_mib.to_string()),

@@ -40,7 +40,20 @@ impl RunFolder {
         );
     }
 
-    /// The run's id: at most 16 characters, for the trace's header.
+    /// Makes the folder `name` below `runs`: for one of many runs that belong together.
+    ///
+    /// # Errors
+    /// When it is there already or cannot be made.
+    pub fn named(runs: &Path, name: &str) -> Result<RunFolder> {
+        let path = runs.join(name);
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(RunFolder {
+            id: name.to_owned(),
+            path,
+        })
+    }
+
+    /// The run's id. The trace's header holds its first 16 characters.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

@@ -18,6 +18,8 @@ enum Place {
     Terminal,
     /// Standard error goes to a file or a pipe.
     Lines,
+    /// Nobody: of many runs only what came out is told.
+    Nowhere,
     /// Somebody else draws on the terminal and shows our lines.
     Monitor(Sender<String>),
 }
@@ -47,6 +49,15 @@ impl Reporter {
             done: 0,
             spent: Duration::ZERO,
             drawn: None,
+        }
+    }
+
+    /// For one of many runs: says nothing.
+    #[must_use]
+    pub fn silent() -> Reporter {
+        Reporter {
+            place: Place::Nowhere,
+            ..Reporter::new(0)
         }
     }
 
@@ -114,6 +125,7 @@ impl Reporter {
         match &self.place {
             Place::Terminal => eprintln!("\r\x1b[K{text}"),
             Place::Lines => eprintln!("{text}"),
+            Place::Nowhere => {}
             // The monitor may have been left: then nobody wants to know.
             Place::Monitor(notes) => drop(notes.send(text.to_owned())),
         }
