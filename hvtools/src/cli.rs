@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use harness::{Hypervisor, Machine, MachineConfig, Outcome, Settings};
+use trace_record::Class;
 
 use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
@@ -16,7 +17,7 @@ use crate::run::plan::Choice;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{catalogue, debug, doctor, fs, fsck, matrix, monitor, run, shell, trace};
+use crate::{catalogue, debug, doctor, fs, fsck, matrix, monitor, network, run, shell, trace};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -96,6 +97,12 @@ struct MachineOptions {
     /// Labvisor's command line, as in `--labvisor defect=log-and`.
     #[arg(long, value_name = "WORDS", default_value = "")]
     labvisor: String,
+    #[command(flatten)]
+    network: network::Options,
+    /// Classes of trace records that are on from the start besides the usual ones, as in `--trace packet,virtio`
+    /// (`trace` in the guest lists them); `hv shell` then keeps the trace in a run folder.
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = parse_class)]
+    trace: Vec<Class>,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +167,13 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("a setting looks like key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_class(text: &str) -> Result<Class, String> {
+    Class::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+        format!("the classes are {}", names.join(", "))
+    })
 }
 
 /// Runs `hv` with the process's arguments.
@@ -253,6 +267,11 @@ impl MachineOptions {
             .fold(Settings::default(), |all, (key, value)| {
                 all.with(key, value)
             });
+        if !self.trace.is_empty() {
+            let names: Vec<&str> = self.trace.iter().map(|class| class.name()).collect();
+            config.settings = config.settings.with("trace", &names.join(","));
+        }
+        self.network.apply(&mut config)?;
         Ok(config)
     }
 }
@@ -273,13 +292,41 @@ fn shell_command(
     }
     let interrupt = Interrupt::watch()?;
     let runs = workspace.path("runs");
-    let catalogue = workspace.path("experiments/catalogue");
-    let server = service::start(workspace, &runs, &catalogue, options.machine.freshness())?;
-    let _note = Note::leave(workspace, &server, None)?;
-    config.settings = config
-        .settings
-        .with("server", &run::server_setting(&server))
-        .with("token", server.token());
+    let server = match config.network.reaches_loopback() {
+        true => {
+            let catalogue = workspace.path("experiments/catalogue");
+            let freshness = options.machine.freshness();
+            Some(service::start(workspace, &runs, &catalogue, freshness)?)
+        }
+        false => {
+            eprintln!(
+                "hv: no server:/ files: the guest's network does not reach this host's loopback"
+            );
+            None
+        }
+    };
+    let _note = match &server {
+        Some(server) => Some(Note::leave(workspace, server, None)?),
+        None => None,
+    };
+    if let Some(server) = &server {
+        config.settings = config
+            .settings
+            .with("server", &run::server_setting(server))
+            .with("token", server.token());
+    }
+    let traced = !options.machine.trace.is_empty();
+    let boot = match &server {
+        Some(_) if traced => {
+            let boot = run::traced_boot(&runs, &mut config)?;
+            if options.logs.is_none() {
+                config.logs.clone_from(&boot);
+            }
+            Some(boot)
+        }
+        None if traced => bail!("a trace goes to the file server, which this guest does not reach"),
+        _ => None,
+    };
     let mut machine = Machine::start(config)?;
     let outcome = match &options.command {
         Some(_) => shell::watch(
@@ -289,6 +336,10 @@ fn shell_command(
         )?,
         None => shell::interactive(&mut machine, &interrupt)?,
     };
+    network::tell(&machine.config().network);
+    if let Some(boot) = boot {
+        eprintln!("hv: the trace is in {}", boot.display());
+    }
     let vmm = machine.vmm_text();
     if outcome == Outcome::Died && !vmm.is_empty() {
         eprintln!(
@@ -323,6 +374,7 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
     let catalogue = command::check(&folder, &choice)?;
     let logs = PathBuf::new(); // each boot of the run has its own folder
     let machine = options.machine.config(workspace, consent, logs)?;
+    network::must_reach_server(&machine.network)?;
     let time_limit = options.time_limit.map(Duration::from_secs);
     command::run(
         workspace,

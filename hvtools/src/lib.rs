@@ -14,6 +14,8 @@ pub mod interrupt;
 pub mod matrix;
 pub mod monitor;
 pub mod needs;
+pub mod network;
+pub mod pcapng;
 pub mod run;
 pub mod service;
 pub mod shell;

@@ -1,6 +1,6 @@
 //! `hv trace`: what a guest recorded, from its trace file.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,8 @@ use clap::Subcommand;
 use harness::Outcome;
 use monitor_ui::Output;
 use trace_record::{FileHeader, Reader, run};
+
+use crate::pcapng;
 
 /// What to do with a trace.
 #[derive(Debug, Subcommand)]
@@ -27,6 +29,10 @@ pub enum Command {
         /// JSON, one record a line (the default).
         #[arg(long, group = "format")]
         json: bool,
+        /// The frames that the guest sent and received as pcapng, for Wireshark and tcpdump; the class `packet` must
+        /// have been on, as with `--trace packet`.
+        #[arg(long, group = "format")]
+        pcap: bool,
     },
 }
 
@@ -37,6 +43,9 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Show { path } => show(&trace_file(path)),
+        Command::Export {
+            path, pcap: true, ..
+        } => pcap(&trace_file(path)),
         Command::Export { path, csv, .. } => {
             let mut monitor = monitor_ui::Options::file(trace_file(path));
             monitor.output = if *csv { Output::Csv } else { Output::Json };
@@ -57,13 +66,53 @@ fn trace_file(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
-fn show(path: &Path) -> Result<Outcome> {
+/// A trace's head, and a reader of its records.
+fn open(path: &Path) -> Result<(FileHeader, Reader)> {
     let bytes =
         std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
     let (header, length) = match FileHeader::decode(&bytes) {
         Ok(found) => found,
         Err(error) => bail!("{} is no trace: {error}", path.display()),
     };
+    let mut reader = Reader::new();
+    reader.push(&bytes[length..]);
+    Ok((header, reader))
+}
+
+fn pcap(path: &Path) -> Result<Outcome> {
+    let stdout = std::io::stdout();
+    if stdout.is_terminal() {
+        bail!("pcapng is nothing for a terminal: send it to a file with `> FILE.pcapng`");
+    }
+    let (header, mut reader) = open(path)?;
+    let mut writer = pcapng::Writer::begin(BufWriter::new(stdout.lock()), &header)?;
+    let mut damaged = 0u64;
+    while let Some(record) = reader.next_record() {
+        match record {
+            Ok(record) => writer.record(&record)?,
+            Err(_) => damaged += 1,
+        }
+    }
+    let exported = writer.end()?;
+    eprintln!("hv: {} frames", exported.frames);
+    if exported.frames == 0 {
+        eprintln!("hv: the class `packet` was off; `--trace packet` switches it on");
+    }
+    if exported.lost + damaged > 0 {
+        eprintln!(
+            "hv: {} records of the trace were lost, {damaged} are damaged: frames may be missing",
+            exported.lost
+        );
+    }
+    Ok(if damaged > 0 {
+        Outcome::Ours
+    } else {
+        Outcome::AsExpected
+    })
+}
+
+fn show(path: &Path) -> Result<Outcome> {
+    let (header, mut reader) = open(path)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     writeln!(
         out,
@@ -72,8 +121,6 @@ fn show(path: &Path) -> Result<Outcome> {
         harness::escaped(&header.hypervisor),
         header.tsc_hz / 1_000_000
     )?;
-    let mut reader = Reader::new();
-    reader.push(&bytes[length..]);
     let mut damaged = 0u64;
     while let Some(record) = reader.next_record() {
         match record {

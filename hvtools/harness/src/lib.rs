@@ -19,8 +19,10 @@
 mod console;
 mod hypervisor;
 mod machine;
+mod network;
 mod outcome;
 mod qmp;
+mod relay;
 mod server;
 mod settings;
 mod text;
@@ -28,9 +30,11 @@ mod watch;
 
 pub use console::{Console, Silence};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
-pub use machine::{Ended, Forward, LABVISOR_PRODUCT, Machine, MachineConfig};
+pub use machine::{Ended, LABVISOR_PRODUCT, Machine, MachineConfig};
+pub use network::{Forward, Network, Protocol, Tap};
 pub use outcome::Outcome;
 pub use qmp::Qmp;
+pub use relay::{Counts, Faults, Rate, Relay, Side};
 pub use server::{Export, Server, ServerConfig};
 pub use settings::Settings;
 pub use text::{escaped, last_lines};

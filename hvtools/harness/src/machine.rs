@@ -14,8 +14,10 @@ use rustix::process::{Pid, Signal};
 
 use crate::console::Console;
 use crate::hypervisor::Hypervisor;
+use crate::network::{Forward, Network};
 use crate::qmp::Qmp;
 use crate::settings::Settings;
+use crate::text::escape_commas;
 
 /// The SMBIOS product name on which the boot disk's GRUB starts labvisor.
 pub const LABVISOR_PRODUCT: &str = "hvlab-labvisor";
@@ -23,15 +25,6 @@ pub const LABVISOR_PRODUCT: &str = "hvlab-labvisor";
 const STATUS_SHIFT: u32 = 1;
 /// What the guest's kernel leaves with behind its panic text.
 const PANIC_STATUS: u8 = 0x77;
-
-/// A host port that leads to a port of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// On the host's loopback.
-    pub host: u16,
-    /// In the guest.
-    pub guest: u16,
-}
 
 /// What machine to start. Each method ending in `_arguments` gives one group of QEMU's arguments.
 #[derive(Clone, Debug)]
@@ -50,8 +43,12 @@ pub struct MachineConfig {
     pub settings: Settings,
     /// Labvisor's command line (`defect=...`).
     pub labvisor: String,
-    /// Host ports that lead into the guest.
+    /// What the guest's network card is plugged into.
+    pub network: Network,
+    /// Host ports that lead into the guest, where QEMU's own network is at the other end.
     pub forwards: Vec<Forward>,
+    /// Properties of QEMU's network card, as in `disable-legacy=on`.
+    pub card_properties: Vec<String>,
     /// A further network device: on BitVisor a QEMU virtio-net that it passes through.
     pub second_network: bool,
     /// Loopback port of QEMU's gdb server; the machine then waits for a debugger.
@@ -74,7 +71,9 @@ impl MachineConfig {
             cpus: 1,
             settings: Settings::default(),
             labvisor: String::new(),
+            network: Network::User,
             forwards: Vec::new(),
+            card_properties: Vec::new(),
             second_network: false,
             gdb: None,
             icount_shift: None,
@@ -113,13 +112,15 @@ impl MachineConfig {
     }
 
     fn network_arguments(&self) -> Vec<OsString> {
-        let mut nic = format!("user,model={}", self.hypervisor.network_model());
-        for forward in &self.forwards {
-            nic += &format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest);
+        let mut card = self.hypervisor.network_model().to_owned();
+        for property in &self.card_properties {
+            card += &format!(",{property}");
         }
-        let mut arguments = vec!["-nic".into(), nic.into()];
+        let mut arguments = self.network.arguments(&card, &self.forwards);
         if self.second_network {
-            arguments.extend(words("-nic user,model=virtio-net-pci"));
+            arguments.extend(words(
+                "-netdev user,id=net1 -device virtio-net-pci,netdev=net1",
+            ));
         }
         arguments
     }
@@ -433,19 +434,6 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_ascii_whitespace().map(OsString::from).collect()
 }
 
-/// QEMU separates the parts of an argument by commas and reads two commas as one.
-fn escape_commas(path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut bytes = Vec::new();
-    for &byte in path.as_os_str().as_bytes() {
-        bytes.push(byte);
-        if byte == b',' {
-            bytes.push(byte);
-        }
-    }
-    OsString::from_vec(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -471,7 +459,7 @@ mod tests {
         assert!(
             !none.contains("-kernel")
                 && !none.contains("-smbios")
-                && none.contains("model=virtio-net-pci"),
+                && none.contains("-device virtio-net-pci,netdev=net0"),
             "{none}"
         );
         let labvisor = line(&config(Hypervisor::Labvisor));
@@ -482,7 +470,7 @@ mod tests {
         let bitvisor = line(&config(Hypervisor::BitVisor("b.elf".into())));
         assert!(
             bitvisor.contains("-kernel b.elf")
-                && bitvisor.contains("model=e1000")
+                && bitvisor.contains("-device e1000,netdev=net0")
                 && bitvisor.contains("-m 1024"),
             "{bitvisor}"
         );
@@ -513,10 +501,5 @@ mod tests {
         assert_eq!(meaning(ExitStatus::from_raw(0xef << 8)), Ended::Panicked);
         assert_eq!(meaning(ExitStatus::from_raw(7 << 8)), Ended::Status(3));
         assert_eq!(meaning(ExitStatus::from_raw(9)), Ended::Failed);
-    }
-
-    #[test]
-    fn commas_in_paths_are_doubled() {
-        assert_eq!(escape_commas(Path::new("a,b")), "a,,b");
     }
 }

@@ -1,5 +1,9 @@
 //! Text that a guest, a hypervisor or a script wrote, made fit for a person's terminal.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
 /// `text` with every control character but newline and tab written out, so that it cannot steer the terminal.
 #[must_use]
 pub fn escaped(text: &str) -> String {
@@ -27,6 +31,18 @@ pub fn last_lines(text: &str, count: usize) -> String {
     escaped(&lines[lines.len().saturating_sub(count)..].join("\n"))
 }
 
+/// QEMU separates the parts of an argument by commas and reads two commas as one.
+pub(crate) fn escape_commas(path: &Path) -> OsString {
+    let mut bytes = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +59,10 @@ mod tests {
     fn last_lines_are_the_last() {
         assert_eq!(last_lines("1\n2\n3\n", 2), "2\n3");
         assert_eq!(last_lines("", 5), "");
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        assert_eq!(escape_commas(Path::new("a,b")), "a,,b");
     }
 }

@@ -14,7 +14,8 @@ pub mod tests;
 pub mod verdicts;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use harness::{Hypervisor, MachineConfig, Server};
@@ -32,6 +33,18 @@ const HOST_SEEN_FROM_GUEST: &str = "10.0.2.2";
 #[must_use]
 pub fn server_setting(server: &Server) -> String {
     format!("{HOST_SEEN_FROM_GUEST}:{}", server.address().port())
+}
+
+/// Makes the folder of a boot that belongs to no run of experiments, for its trace.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn traced_boot(runs: &Path, config: &mut MachineConfig) -> Result<PathBuf> {
+    let folder = RunFolder::create(runs, SystemTime::now())?;
+    let boot = folder.create_boot(0)?;
+    let name = format!("{}/{}", folder.id(), machine_dir(0));
+    config.settings = config.settings.clone().with("run", &name);
+    Ok(boot)
 }
 
 /// An experiment and where it may run.

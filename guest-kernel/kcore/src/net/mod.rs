@@ -17,4 +17,6 @@ pub mod stack;
 pub mod tokens;
 
 #[cfg(test)]
+mod lease_test;
+#[cfg(test)]
 mod stack_test;

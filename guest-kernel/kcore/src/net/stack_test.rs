@@ -10,10 +10,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
+pub(super) type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
 
-struct CardRx(Frames);
-struct CardTx(Frames);
+pub(super) struct CardRx(pub(super) Frames);
+pub(super) struct CardTx(pub(super) Frames);
 
 impl Receive for CardRx {
     fn ready(&mut self) -> bool {
@@ -40,7 +40,7 @@ impl Transmit for CardTx {
 }
 
 #[derive(Clone, Default)]
-struct Woken(Rc<Cell<u32>>);
+pub(super) struct Woken(Rc<Cell<u32>>);
 
 impl Notify for Woken {
     fn notify(&self) {
@@ -48,7 +48,7 @@ impl Notify for Woken {
     }
 }
 
-type Host = Stack<CardRx, CardTx, (), Woken>;
+pub(super) type Host = Stack<CardRx, CardTx, (), Woken>;
 
 /// What the wire does to frames.
 #[derive(Clone, Copy, Default)]

@@ -11,6 +11,13 @@ pub enum Lie {
     TokenOutOfRange(u16),
     /// A token that was not lent.
     TokenNotLent(u16),
+    /// More buffers done than are out on loan.
+    Index {
+        /// How many the device says are done.
+        claimed: u16,
+        /// How many it has.
+        lent: usize,
+    },
     /// More bytes than the buffer has, or fewer than a header.
     Length {
         /// What the device said.
@@ -27,6 +34,9 @@ impl core::fmt::Display for Lie {
         match self {
             Lie::TokenOutOfRange(token) => write!(f, "token {token} is outside the ring"),
             Lie::TokenNotLent(token) => write!(f, "token {token} was not lent"),
+            Lie::Index { claimed, lent } => {
+                write!(f, "{claimed} buffers are said to be done, {lent} are out")
+            }
             Lie::Length {
                 claimed,
                 least,
@@ -56,6 +66,21 @@ impl<const SIZE: usize> TokenTable<SIZE> {
     /// Buffers out on loan.
     pub fn lent(&self) -> usize {
         self.count
+    }
+
+    /// How many buffers the device says it is done with: `used` is the index it wrote, `taken` what we have counted
+    /// up to. Both run freely and wrap. An index that went back, or that is ahead of what was lent, is a lie: behind it
+    /// would be old entries of the ring that name tokens which have been lent again since.
+    pub fn done(&self, used: u16, taken: u16) -> Result<usize, Lie> {
+        let claimed = used.wrapping_sub(taken);
+        if usize::from(claimed) <= self.count {
+            Ok(claimed.into())
+        } else {
+            Err(Lie::Index {
+                claimed,
+                lent: self.count,
+            })
+        }
     }
 
     /// Records that the queue gave out `token` for `buffer`. The token comes from our own queue
@@ -130,6 +155,31 @@ mod tests {
         assert!(!table.lend(2, 2));
         assert_eq!(table.check(0), Ok(1));
         assert_eq!(table.lent(), 1);
+    }
+
+    #[test]
+    fn no_more_is_done_than_was_lent() {
+        let mut table = TokenTable::<4>::default();
+        assert_eq!(table.done(7, 7), Ok(0));
+        assert_eq!(
+            table.done(8, 7),
+            Err(Lie::Index {
+                claimed: 1,
+                lent: 0
+            })
+        );
+        assert!(table.lend(0, 0) && table.lend(3, 1));
+        assert_eq!(table.done(9, 7), Ok(2));
+        assert_eq!(table.done(1, u16::MAX), Ok(2));
+        assert!(table.done(10, 7).is_err());
+        // An index that went back.
+        assert_eq!(
+            table.done(6, 7),
+            Err(Lie::Index {
+                claimed: u16::MAX,
+                lent: 2
+            })
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod sender;
 
 use crate::arch::cpu::{self, IrqGuard, MAX_CPUS};
 use crate::sync::SpinLock;
-use crate::{proc, time};
+use crate::{println, proc, settings, time};
 use abi::Errno;
 use abi::info::{TRACE_FLUSH, TRACE_GET_CLASSES, TRACE_SET_CLASSES, TRACE_STATS, TraceStats};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +28,18 @@ static RINGS: [SpinLock<Option<Ring>>; MAX_CPUS] =
     [const { SpinLock::new("trace ring", None) }; MAX_CPUS];
 static CLASSES: AtomicU64 = AtomicU64::new(Class::DEFAULT_MASK | 1);
 
-/// Gives each CPU its ring. Records emitted before are dropped.
+/// Gives each CPU its ring. Records emitted before are dropped. The setting `trace=CLASS[,CLASS]...` names classes that
+/// are on from the start besides the usual ones.
 pub fn init(cpus: usize) {
+    for name in settings::value("trace")
+        .into_iter()
+        .flat_map(|names| names.split(','))
+    {
+        match Class::from_name(name) {
+            Some(class) => drop(CLASSES.fetch_or(class.bit(), Ordering::Relaxed)),
+            None => println!("trace: no class {}", name.escape_debug()),
+        }
+    }
     for ring in &RINGS[..cpus.min(MAX_CPUS)] {
         let new = Ring::new(RING_LEN);
         *ring.lock() = Some(new);

@@ -53,9 +53,19 @@ unsafe impl Hal for KernelHal {
     unsafe fn unshare(_physical: u64, _buffer: NonNull<[u8]>, _direction: BufferDirection) {}
 }
 
+/// A transport that remembers where it told the device to write what it is done with.
+pub trait SetUp: Transport {
+    /// Physical address of the used ring of the queue that was set up last.
+    fn used_ring(&self) -> PhysAddr;
+}
+
 /// A virtqueue of `SIZE` single-descriptor buffers.
 pub struct Ring<const SIZE: usize> {
     queue: VirtQueue<KernelHal, SIZE>,
+    /// Where the index is that the device writes, in the used ring of `queue`.
+    used_index: u64,
+    /// Used buffers taken, counted as the device counts them.
+    taken: u16,
     memory: DmaBuffer,
     lent: TokenTable<SIZE>,
     free: Vec<u16>,
@@ -68,10 +78,15 @@ pub struct Buffer(u16);
 impl<const SIZE: usize> Ring<SIZE> {
     /// Sets up queue `index` of the device. In a box from the start: kernel stacks are small.
     #[inline(never)]
-    pub fn boxed(transport: &mut impl Transport, index: u16) -> Result<Box<Self>, Error> {
+    pub fn boxed(transport: &mut impl SetUp, index: u16) -> Result<Box<Self>, Error> {
         let pages = (SIZE * BUFFER_LEN).div_ceil(PAGE_SIZE as usize);
+        let queue = VirtQueue::new(transport, index, false, false)?;
+        // Flags, then the index, both u16 (Virtual I/O Device 1.2, section 2.7.8).
+        let used_index = DIRECT_MAP + transport.used_ring().as_u64() + 2;
         Ok(Box::new(Self {
-            queue: VirtQueue::new(transport, index, false, false)?,
+            queue,
+            used_index,
+            taken: 0,
             memory: DmaBuffer::new(pages).ok_or(Error::DmaError)?,
             lent: TokenTable::default(),
             free: (0..SIZE as u16).rev().collect(),
@@ -165,6 +180,13 @@ impl<const SIZE: usize> Ring<SIZE> {
         }
     }
 
+    fn read_used_index(&self) -> u16 {
+        // SAFETY: (1) the used ring is in pages that `dma_alloc` gave to `queue`, which lives as long as we do, at the
+        // address that `queue` itself passed to the transport; (2) the direct map reaches them; (3) the index is a u16
+        // at offset 2 of a structure aligned to 4; (4) the device writes it, so the read is volatile.
+        unsafe { (self.used_index as *const u16).read_volatile() }
+    }
+
     /// Whether the device says that it is done with a buffer.
     pub fn has_used(&self) -> bool {
         self.queue.can_pop()
@@ -195,6 +217,9 @@ impl<const SIZE: usize> Ring<SIZE> {
     }
 
     fn take_used(&mut self, filled_by: Owner) -> Result<Option<(Buffer, u32)>, Lie> {
+        if self.lent.done(self.read_used_index(), self.taken)? == 0 {
+            return Ok(None);
+        }
         let Some(token) = self.queue.peek_used() else {
             return Ok(None);
         };
@@ -216,6 +241,7 @@ impl<const SIZE: usize> Ring<SIZE> {
         };
         match popped {
             Ok(claimed) => {
+                self.taken = self.taken.wrapping_add(1);
                 self.lent.give_back(token)?;
                 Ok(Some((buffer, claimed)))
             }

@@ -105,7 +105,7 @@ impl Card {
         let registers = &self.registers;
         registers.reset()?;
         registers.negotiate()?;
-        let mut setup = Setup(registers);
+        let mut setup = Setup::new(registers);
         let mut receive = Ring::boxed(&mut setup, queue::RECEIVE).map_err(ProbeError::Queue)?;
         let mut transmit = Ring::boxed(&mut setup, queue::TRANSMIT).map_err(ProbeError::Queue)?;
         for queue in [queue::RECEIVE, queue::TRANSMIT] {

@@ -5,6 +5,7 @@
 
 use super::msix::Msix;
 use super::regs::{NET_DEVICES, NO_VECTOR, VENDOR, capability, common, feature};
+use crate::drivers::dma::virtio::SetUp;
 use crate::drivers::mmio::Mmio;
 use crate::drivers::pci::{self, Bdf, Function, register};
 use crate::mm::PhysAddr;
@@ -91,7 +92,26 @@ pub struct PciTransport {
 }
 
 /// The same registers while queues are set up: what virtio-drivers wants.
-pub struct Setup<'a>(pub &'a PciTransport);
+pub struct Setup<'a> {
+    registers: &'a PciTransport,
+    used_ring: u64,
+}
+
+impl<'a> Setup<'a> {
+    /// For queues of this device.
+    pub fn new(registers: &'a PciTransport) -> Self {
+        Self {
+            registers,
+            used_ring: 0,
+        }
+    }
+}
+
+impl SetUp for Setup<'_> {
+    fn used_ring(&self) -> PhysAddr {
+        PhysAddr::new(self.used_ring)
+    }
+}
 
 impl PciTransport {
     /// Finds and maps the registers. The device is not touched yet.
@@ -317,20 +337,22 @@ impl Transport for Setup<'_> {
     fn write_driver_features(&mut self, _features: u64) {}
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
-        self.0.common.write::<u16>(common::QUEUE_SELECT, queue);
-        self.0.common.read::<u16>(common::QUEUE_SIZE).into()
+        self.registers
+            .common
+            .write::<u16>(common::QUEUE_SELECT, queue);
+        self.registers.common.read::<u16>(common::QUEUE_SIZE).into()
     }
 
     fn notify(&mut self, queue: u16) {
-        self.0.notify(queue);
+        self.registers.notify(queue);
     }
 
     fn get_status(&self) -> DeviceStatus {
-        self.0.status()
+        self.registers.status()
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
-        self.0.write_status(status);
+        self.registers.write_status(status);
     }
 
     fn set_guest_page_size(&mut self, _size: u32) {}
@@ -347,13 +369,14 @@ impl Transport for Setup<'_> {
         driver_area: u64,
         device_area: u64,
     ) {
-        let common = &self.0.common;
+        self.used_ring = device_area;
+        let common = &self.registers.common;
         common.write::<u16>(common::QUEUE_SELECT, queue);
         common.write::<u16>(common::QUEUE_SIZE, size as u16);
         common.write::<u64>(common::QUEUE_DESC, descriptors);
         common.write::<u64>(common::QUEUE_DRIVER, driver_area);
         common.write::<u64>(common::QUEUE_DEVICE, device_area);
-        let vector = self.0.vector.load(Ordering::Relaxed);
+        let vector = self.registers.vector.load(Ordering::Relaxed);
         if vector != NO_VECTOR {
             common.write::<u16>(common::QUEUE_MSIX_VECTOR, vector);
         }
@@ -364,12 +387,14 @@ impl Transport for Setup<'_> {
     fn queue_unset(&mut self, _queue: u16) {}
 
     fn queue_used(&mut self, queue: u16) -> bool {
-        self.0.common.write::<u16>(common::QUEUE_SELECT, queue);
-        self.0.common.read::<u16>(common::QUEUE_ENABLE) != 0
+        self.registers
+            .common
+            .write::<u16>(common::QUEUE_SELECT, queue);
+        self.registers.common.read::<u16>(common::QUEUE_ENABLE) != 0
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {
-        InterruptStatus::from_bits_retain(self.0.read_isr().into())
+        InterruptStatus::from_bits_retain(self.registers.read_isr().into())
     }
 
     fn read_config_generation(&self) -> u32 {
