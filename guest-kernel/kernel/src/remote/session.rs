@@ -498,6 +498,11 @@ impl Session {
         };
         let _ = net.stack.set_nodelay(socket, NoDelay::On);
         let result = net.stack.connect(socket, self.server);
+        if self.purpose == Purpose::Run {
+            // Before the first frame goes out.
+            let local = net.stack.local(socket);
+            net::tap::set_transport_port(local.map_or(0, |local| local.port));
+        }
         net.push();
         drop(net);
         let now = time::now();
@@ -516,10 +521,6 @@ impl Session {
         let now = time::now();
         match result {
             Ok(()) => {
-                if self.purpose == Purpose::Run {
-                    let local = net::lock().stack.local(socket);
-                    net::tap::set_transport_port(local.map_or(0, |local| local.port));
-                }
                 state.link = Link::Up { socket };
                 state.client.connected(now_ms());
                 self.pump(state);
