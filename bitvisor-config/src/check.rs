@@ -1,5 +1,6 @@
 //! What a tree, or a finished `bitvisor.elf`, offers a guest.
 
+use crate::before_kconfig::OldOptions;
 use crate::dotconfig::DotConfig;
 use crate::initialiser::{Initialiser, Setting};
 use crate::kconfig::Kconfig;
@@ -77,11 +78,20 @@ impl fmt::Display for Report {
                 f,
                 "{mark}  {:<24} {}",
                 finding.subject,
-                finding.text.escape_debug()
+                printable(&finding.text)
             )?;
         }
         Ok(())
     }
+}
+
+/// Control characters escaped; quotes are left alone.
+fn printable(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// Why nothing could be looked at.
@@ -96,7 +106,9 @@ pub enum CheckError {
         source: std::io::Error,
     },
     /// Neither a tree nor an ELF file.
-    #[error("{0} is neither a BitVisor tree (no Kconfig in it) nor an ELF file")]
+    #[error(
+        "{0} is neither a BitVisor tree (no Kconfig and no Makefile.config in it) nor an ELF file"
+    )]
     Neither(String),
     /// A damaged ELF.
     #[error("{path} is no ELF file that can be read: {reason}")]
@@ -145,6 +157,9 @@ fn read(path: &Path) -> Result<String, CheckError> {
 pub fn check(path: &Path) -> Result<Report, CheckError> {
     if path.join("Kconfig").is_file() {
         return check_tree(path);
+    }
+    if let Some(options) = OldOptions::read(path) {
+        return check_old_tree(path, &options);
     }
     if path.is_dir() {
         return Err(CheckError::Neither(path.display().to_string()));
@@ -203,28 +218,50 @@ fn check_tree(tree: &Path) -> Result<Report, CheckError> {
             "of a tree from before Kconfig: move it away and run the tree's `make config`",
         );
     }
+    option_findings(&mut report, |name| {
+        kconfig
+            .symbol(name)
+            .map(|_| effective(&kconfig, &config, name))
+    });
+    runtime_findings(&mut report, tree)?;
+    Ok(report)
+}
+
+fn check_old_tree(tree: &Path, options: &OldOptions) -> Result<Report, CheckError> {
+    let mut report = Report::default();
+    report.add(
+        Level::Note,
+        "age",
+        "from before Kconfig (July 2024): its options are 0 or 1 in Makefile.config and .config; `apply` names the lines, \
+         the tree's own `make config` sets them",
+    );
+    option_findings(&mut report, |name| options.get(name));
+    runtime_findings(&mut report, tree)?;
+    Ok(report)
+}
+
+/// `value` says of an option: `None` absent, `Some(None)` decided by the tree's own make.
+fn option_findings(report: &mut Report, value: impl Fn(&str) -> Option<Option<bool>>) {
     for (name, gives, needed) in OPTIONS {
         let subject = format!("CONFIG_{name}");
-        if kconfig.symbol(name).is_none() {
-            let level = if needed { Level::Bad } else { Level::Note };
-            report.add(
-                level,
-                &subject,
+        let (level, text) = match value(name) {
+            None => (
+                if needed { Level::Bad } else { Level::Note },
                 format!("this tree has no such option: {gives} is missing or always there"),
-            );
-            continue;
-        }
-        match effective(&kconfig, &config, name) {
-            Some(true) => report.add(Level::Good, &subject, gives),
-            None => report.add(
+            ),
+            Some(Some(true)) => (Level::Good, gives.to_owned()),
+            Some(None) => (
                 Level::Unknown,
-                &subject,
                 format!("{gives}: decided by the tree's `make config`"),
             ),
-            Some(false) if needed => report.add(Level::Bad, &subject, format!("off: {gives}")),
-            Some(false) => report.add(Level::Note, &subject, format!("off: no {gives}")),
-        }
+            Some(Some(false)) if needed => (Level::Bad, format!("off: {gives}")),
+            Some(Some(false)) => (Level::Note, format!("off: no {gives}")),
+        };
+        report.add(level, &subject, text);
     }
+}
+
+fn runtime_findings(report: &mut Report, tree: &Path) -> Result<(), CheckError> {
     let (name, text) = match read(&tree.join("defconfig")) {
         Ok(text) => ("defconfig", text),
         Err(_) => ("defconfig.tmpl", read(&tree.join("defconfig.tmpl"))?),
@@ -232,7 +269,7 @@ fn check_tree(tree: &Path) -> Result<Report, CheckError> {
     let runtime = Initialiser::parse(&text)?;
     let driver = runtime.get("vmm.driver.pci").and_then(Setting::from_c);
     match driver {
-        Some(Setting::Text(driver)) => driver_findings(&mut report, name, &driver),
+        Some(Setting::Text(driver)) => driver_findings(report, name, &driver),
         _ => report.add(
             Level::Bad,
             name,
@@ -252,7 +289,21 @@ fn check_tree(tree: &Path) -> Result<Report, CheckError> {
             Some(_) => report.add(Level::Good, &format!("{name}: .{path}"), gives),
         }
     }
-    Ok(report)
+    let active = runtime.get("vmm.boot_active").and_then(Setting::from_c);
+    let subject = format!("{name}: .vmm.boot_active");
+    match active {
+        Some(Setting::Int(1)) => report.add(
+            Level::Good,
+            &subject,
+            "1: boots the active partition, as a medium for a real PC needs it",
+        ),
+        _ => report.add(
+            Level::Note,
+            &subject,
+            "0: boots the MBR; good in QEMU, not from a medium whose MBR starts BitVisor",
+        ),
+    }
+    Ok(())
 }
 
 fn driver_findings(report: &mut Report, place: &str, driver: &str) {

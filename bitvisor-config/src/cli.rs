@@ -1,5 +1,6 @@
 //! The command line, shared by `bitvisor-config` and `hv bitvisor`.
 
+use crate::before_kconfig::OldOptions;
 use crate::check::{self, Level};
 use crate::dotconfig::DotConfig;
 use crate::profile::{self, Profile};
@@ -117,6 +118,10 @@ fn load_profile(name: &str) -> Result<Profile> {
 }
 
 fn show(tree: &Path, filter: Option<&str>) -> Result<()> {
+    if let (false, Some(options)) = (tree.join("Kconfig").is_file(), OldOptions::read(tree)) {
+        show_old(&options, filter);
+        return Ok(());
+    }
     let kconfig = check::read_kconfig(tree)?;
     let config =
         DotConfig::parse(&std::fs::read_to_string(tree.join(".config")).unwrap_or_default());
@@ -155,6 +160,26 @@ fn show(tree: &Path, filter: Option<&str>) -> Result<()> {
         println!("  {:<24} {value:<4} {}", symbol.name, prompt.escape_debug());
     }
     Ok(())
+}
+
+/// A tree from before Kconfig has names and switches only.
+fn show_old(options: &OldOptions, filter: Option<&str>) {
+    println!("Makefile.config (a tree from before Kconfig):");
+    let filter = filter.map(str::to_lowercase);
+    for (name, value) in options.iter() {
+        if filter
+            .as_ref()
+            .is_some_and(|filter| !name.to_lowercase().contains(filter))
+        {
+            continue;
+        }
+        let value = match value {
+            Some(true) => "1",
+            Some(false) => "0",
+            None => "unknown (make decides)",
+        };
+        println!("  {name:<24} {value}");
+    }
 }
 
 fn profiles(name: Option<&str>) -> Result<()> {

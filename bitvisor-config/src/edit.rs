@@ -1,5 +1,6 @@
 //! Applying a profile to a tree: compute both texts, show the difference, write with a backup.
 
+use crate::before_kconfig::OldOptions;
 use crate::check::{CheckError, read_kconfig};
 use crate::dotconfig::{DotConfig, Value};
 use crate::initialiser::{Initialiser, InitialiserError};
@@ -68,6 +69,9 @@ pub struct TreeEdit {
 /// # Errors
 /// An unreadable tree, a Kconfig or defconfig that cannot be parsed, a `.config` of the old format.
 pub fn prepare(tree: &Path, profile: &Profile) -> Result<TreeEdit> {
+    if let (false, Some(options)) = (tree.join("Kconfig").is_file(), OldOptions::read(tree)) {
+        anyhow::bail!("{}", by_hand(tree, &options, profile));
+    }
     let kconfig = match read_kconfig(tree) {
         Ok(kconfig) => kconfig,
         Err(CheckError::Read { path, source }) => {
@@ -133,6 +137,28 @@ pub fn prepare(tree: &Path, profile: &Profile) -> Result<TreeEdit> {
         plan,
         made_from_template,
     })
+}
+
+/// What a person does with a tree from before Kconfig.
+fn by_hand(tree: &Path, options: &OldOptions, profile: &Profile) -> String {
+    let (lines, lacking) = options.by_hand(profile);
+    let mut text = format!(
+        "{} is a tree from before Kconfig (July 2024), which this program reads and checks but does not write.\n\
+         Set these by its own `make config`, or in .config, for profile {}:\n",
+        tree.display(),
+        profile.name
+    );
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    if !lacking.is_empty() {
+        text += &format!("It has no such options yet: {}\n", lacking.join(", "));
+    }
+    text += "And in defconfig (a copy of defconfig.tmpl):\n";
+    for (path, setting) in &profile.runtime {
+        text += &format!("  .{path} = {}\n", setting.c_text());
+    }
+    text.trim_end().to_owned()
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>> {

@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod before_kconfig;
 pub mod check;
 pub mod cli;
 pub mod dotconfig;

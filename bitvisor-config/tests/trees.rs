@@ -98,6 +98,35 @@ fn strange_places_are_named() {
     );
 }
 
+/// From before Kconfig: read, checked, never written; what to do by hand is said.
+#[test]
+fn an_old_tree_is_recognised() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let makefile = "CONFIG_64 ?= $(support)\nCONFIG_NET_DRIVER ?= 1\nCONFIG_NET_VIRTIO_NET ?= 1\nCONFIG_TTY_SERIAL ?= 0\n";
+    std::fs::write(folder.path().join("Makefile.config"), makefile).expect("written");
+    std::fs::write(folder.path().join("defconfig.tmpl"), DEFCONFIG).expect("written");
+    std::fs::write(folder.path().join(".config"), "CONFIG_TTY_SERIAL=1\n").expect("written");
+    let report = check::check(folder.path()).expect("a tree");
+    let of = |subject: &str| {
+        let finding = report.findings.iter().find(|f| f.subject == subject);
+        finding.map(|f| (f.level, f.text.as_str())).expect(subject)
+    };
+    assert!(of("age").1.contains("before Kconfig"), "{report}");
+    assert_eq!(of("CONFIG_64").0, Level::Unknown);
+    assert_eq!(of("CONFIG_TTY_SERIAL").0, Level::Good);
+    assert_eq!(of("CONFIG_ACPI_IGNORE_ERROR").0, Level::Bad);
+    let wanted = profile("[kconfig]\n64 = true\nSTATUS = true\n[runtime]\n\"vmm.status\" = 1\n");
+    let error = edit::prepare(folder.path(), &wanted).expect_err("never written");
+    for part in [
+        "before Kconfig",
+        "CONFIG_64=1",
+        "no such options yet: STATUS",
+        ".vmm.status = 1",
+    ] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
 #[test]
 fn a_sample_tree_is_checked() {
     let folder = tree(None);

@@ -17,7 +17,7 @@ use crate::run::plan::Choice;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::workspace::Workspace;
-use crate::{catalogue, debug, doctor, fs, fsck, matrix, monitor, network, run, shell, trace};
+use crate::{catalogue, debug, doctor, fs, fsck, matrix, media, monitor, network, run, shell, trace};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -62,6 +62,8 @@ enum Command {
     /// Read, apply and check the configuration of a BitVisor tree.
     #[command(subcommand)]
     Bitvisor(bitvisor_config::cli::Command),
+    /// Make a medium that starts the guest on a real PC, on BitVisor or without; see bitvisor-config/REAL-PC.md.
+    Media(media::Options),
     /// Boot the guest under gdb.
     Gdb(MachineOptions),
     /// Run every test: on the host, then in the guest. HV_BITVISOR_ELF=PATH adds a real BitVisor.
@@ -162,7 +164,7 @@ struct TestOptions {
     filter: Option<String>,
 }
 
-fn parse_setting(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')
         .ok_or("a setting looks like key=value")?;
@@ -224,6 +226,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Trace(command) => trace::run(command),
         Command::Fs(options) => fs::run(&workspace, options),
         Command::Bitvisor(command) => bitvisor_command(command),
+        Command::Media(options) => media::run(&workspace, consent, options),
         Command::Gdb(options) => gdb_command(&workspace, consent, options),
         Command::Test(options) => {
             let which = match (options.guest, options.host) {

@@ -1,46 +1,31 @@
-//! The boot disk: one raw image for every hypervisor.
+//! Disks that boot: GRUB in the boot records, everything else in one FAT partition.
 //!
 //! ```text
 //! sector 0        GRUB's boot.img and the partition table
-//! sector 1..      GRUB's core image (made by grub-mkimage, modules and all)
-//! sector 2048..   FAT partition: /grub/grub.cfg, /boot/kernel, /boot/labvisor, /boot/fs.img, further modules
+//! sector 1..      GRUB's core image (made by grub-mkimage, modules and all); on a medium with BitVisor a second one
+//! sector 2048..   the partition, active; GRUB's boot.img again, around the FAT volume's parameters
+//!                 /grub/grub.cfg, /boot/kernel, /boot/labvisor, /boot/fs.img, further modules
 //! ```
 //! No loop device, no mount, no root. The content depends on nothing but the files put in, so the same files give
 //! the same image, and the image is never written to by a machine.
+//!
+//! **The same GRUB twice.** BitVisor boots the disk again inside its VM: its MBR, or with `.vmm.boot_active = 1` the
+//! boot record of the active partition. On this disk both lead to the same core image.
 //!
 //! **Which entry boots** is decided by the machine, not by the disk: GRUB reads the product name in the SMBIOS
 //! system table; QEMU is told to say `hvlab-labvisor` there. Everything else, a real PC included, boots the kernel,
 //! under whatever is below it.
 
 use std::io::{Cursor, Write};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use harness::LABVISOR_PRODUCT;
 
-use crate::needs::GRUB_FOLDER;
+use crate::grub::{Core, SECTOR};
 
-const SECTOR: usize = 512;
 const PARTITION_START: usize = 2048;
-const PARTITION_TABLE: usize = 446;
-/// boot.img jumps over its floppy probe unless this jump is two NOPs (GRUB's own installer writes them).
-const DRIVE_CHECK: usize = 0x66;
 const VOLUME_ID: u32 = 0x4856_4c42;
-
-const MODULES: [&str; 11] = [
-    "biosdisk",
-    "part_msdos",
-    "fat",
-    "multiboot2",
-    "smbios",
-    "test",
-    "normal",
-    "echo",
-    "boot",
-    "halt",
-    "reboot",
-];
 
 /// A file that GRUB loads beside the kernel.
 #[derive(Clone, Debug)]
@@ -62,68 +47,37 @@ pub struct Contents {
     pub modules: Vec<Module>,
 }
 
-/// Makes the image.
+/// A file on the partition: path and content.
+pub type File = (String, Vec<u8>);
+
+/// Makes the boot disk of QEMU's machines.
 ///
 /// # Errors
 /// When GRUB's files are missing or do not fit.
 pub fn make(contents: &Contents) -> Result<Vec<u8>> {
-    let boot = read_grub("boot.img")?;
-    let core = grub_core()?;
-    ensure!(
-        boot.len() == SECTOR,
-        "GRUB's boot.img has {} bytes instead of {SECTOR}",
-        boot.len()
-    );
-    ensure!(
-        SECTOR + core.len() <= PARTITION_START * SECTOR,
-        "GRUB's core image does not fit before the partition"
-    );
+    let core = Core::make("/grub", 1)?;
+    assemble(&files(contents), &core, &core)
+}
 
-    let partition = fat_partition(contents)?;
+/// Makes a disk that holds `files`; the MBR starts one core image, the active partition another or the same.
+///
+/// # Errors
+/// When GRUB's files are missing or do not fit.
+pub fn assemble(files: &[File], of_mbr: &Core, of_partition: &Core) -> Result<Vec<u8>> {
+    let last = of_mbr.end().max(of_partition.end());
+    ensure!(
+        last <= PARTITION_START as u64,
+        "GRUB's core image does not fit before the partition: it ends at sector {last}"
+    );
+    let mut partition = fat_partition(files)?;
+    of_partition.into_volume(&mut partition)?;
     let mut disk = vec![0u8; PARTITION_START * SECTOR];
-    disk[..SECTOR].copy_from_slice(&boot);
-    disk[DRIVE_CHECK..DRIVE_CHECK + 2].copy_from_slice(&[0x90, 0x90]);
-    disk[PARTITION_TABLE..SECTOR].fill(0); // boot.img has code for floppies there
-    disk[PARTITION_TABLE..PARTITION_TABLE + 16]
-        .copy_from_slice(&partition_entry(partition.len() / SECTOR)?);
-    disk[SECTOR - 2..SECTOR].copy_from_slice(&[0x55, 0xaa]);
-    disk[SECTOR..SECTOR + core.len()].copy_from_slice(&core);
+    let entry = partition_entry(partition.len() / SECTOR)?;
+    disk[..SECTOR].copy_from_slice(&of_mbr.mbr(&entry)?);
+    of_mbr.write(&mut disk);
+    of_partition.write(&mut disk);
     disk.extend_from_slice(&partition);
     Ok(disk)
-}
-
-fn read_grub(name: &str) -> Result<Vec<u8>> {
-    let path = std::path::Path::new(GRUB_FOLDER).join(name);
-    std::fs::read(&path).with_context(|| {
-        format!(
-            "cannot read GRUB's {} (Debian package grub-pc-bin)",
-            path.display()
-        )
-    })
-}
-
-/// GRUB's core image. `(,msdos1)` is the first partition of whatever disk the BIOS booted.
-fn grub_core() -> Result<Vec<u8>> {
-    // grub-mkimage syncs what it wrote, which a pipe refuses.
-    let file = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
-    let output = Command::new("grub-mkimage")
-        .args([
-            "--format",
-            "i386-pc",
-            "--prefix",
-            "(,msdos1)/grub",
-            "--output",
-        ])
-        .arg(file.path())
-        .args(MODULES)
-        .output()
-        .context("cannot run grub-mkimage (Debian package grub-common)")?;
-    ensure!(
-        output.status.success(),
-        "grub-mkimage failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    std::fs::read(file.path()).context("cannot read what grub-mkimage made")
 }
 
 fn partition_entry(sectors: usize) -> Result<[u8; 16]> {
@@ -141,12 +95,9 @@ fn partition_entry(sectors: usize) -> Result<[u8; 16]> {
     Ok(entry)
 }
 
-fn fat_partition(contents: &Contents) -> Result<Vec<u8>> {
+fn fat_partition(files: &[File]) -> Result<Vec<u8>> {
     const MIB: usize = 1 << 20;
-    let bytes: usize = files(contents)
-        .iter()
-        .map(|(_, content)| content.len())
-        .sum();
+    let bytes: usize = files.iter().map(|(_, content)| content.len()).sum();
     let size = (bytes + bytes / 16 + 2 * MIB)
         .next_multiple_of(MIB)
         .max(16 * MIB);
@@ -160,23 +111,29 @@ fn fat_partition(contents: &Contents) -> Result<Vec<u8>> {
     {
         let volume = fatfs::FileSystem::new(&mut image, fatfs::FsOptions::new())?;
         let root = volume.root_dir();
-        root.create_dir("grub")?;
-        root.create_dir("boot")?;
-        for (path, content) in files(contents) {
+        for (path, content) in files {
+            for (slash, _) in path.match_indices('/') {
+                root.create_dir(&path[..slash])?; // opens one that is there
+            }
             let mut file = root
-                .create_file(&path)
+                .create_file(path)
                 .with_context(|| format!("cannot create {path} on the boot disk"))?;
-            file.write_all(&content)?;
+            file.write_all(content)?;
         }
     }
     Ok(image.into_inner())
 }
 
-fn files(contents: &Contents) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec![
-        ("grub/grub.cfg".to_owned(), grub_cfg(contents).into_bytes()),
-        ("boot/kernel".to_owned(), contents.kernel.clone()),
-    ];
+fn files(contents: &Contents) -> Vec<File> {
+    let mut files = vec![("grub/grub.cfg".to_owned(), grub_cfg(contents).into_bytes())];
+    files.extend(guest_files(contents));
+    files
+}
+
+/// What the entries of any `grub.cfg` of ours load.
+#[must_use]
+pub fn guest_files(contents: &Contents) -> Vec<File> {
+    let mut files = vec![("boot/kernel".to_owned(), contents.kernel.clone())];
     files.extend(
         contents
             .labvisor
@@ -193,11 +150,6 @@ fn files(contents: &Contents) -> Vec<(String, Vec<u8>)> {
 }
 
 fn grub_cfg(contents: &Contents) -> String {
-    let modules: String = contents
-        .modules
-        .iter()
-        .map(|module| format!("    module2 /boot/{0} {0}\n", module.name))
-        .collect();
     let mut text = String::from("set timeout=0\nset default=none\n");
     if contents.labvisor.is_some() {
         text += "smbios --type 1 --get-string 5 --set product\n";
@@ -205,13 +157,29 @@ fn grub_cfg(contents: &Contents) -> String {
             "if [ \"$product\" = \"{LABVISOR_PRODUCT}\" ]; then\n    set default=labvisor\nfi\n"
         );
     }
-    text += &format!(
-        "menuentry \"HvLab guest\" --id none {{\n    multiboot2 /boot/kernel\n{modules}}}\n"
+    text += &guest_entries(contents, "");
+    text
+}
+
+/// The entries that start the guest, on whatever is below it or on labvisor; `settings` are the kernel's command line.
+#[must_use]
+pub fn guest_entries(contents: &Contents, settings: &str) -> String {
+    let modules: String = contents
+        .modules
+        .iter()
+        .map(|module| format!("    module2 /boot/{0} {0}\n", module.name))
+        .collect();
+    let settings = match settings {
+        "" => String::new(),
+        words => format!(" {words}"),
+    };
+    let mut text = format!(
+        "menuentry \"HvLab guest\" --id none {{\n    multiboot2 /boot/kernel{settings}\n{modules}}}\n"
     );
     if contents.labvisor.is_some() {
         text += "menuentry \"HvLab guest on labvisor\" --id labvisor {\n";
         text += &format!(
-            "    multiboot2 /boot/labvisor\n    module2 /boot/kernel kernel\n{modules}}}\n"
+            "    multiboot2 /boot/labvisor\n    module2 /boot/kernel kernel{settings}\n{modules}}}\n"
         );
     }
     text
@@ -240,8 +208,8 @@ mod tests {
 
     #[test]
     fn the_partition_holds_every_file_and_is_reproducible() {
-        let image = fat_partition(&contents()).unwrap();
-        assert_eq!(image, fat_partition(&contents()).unwrap());
+        let image = fat_partition(&files(&contents())).unwrap();
+        assert_eq!(image, fat_partition(&files(&contents())).unwrap());
         let volume = fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
         for (path, content) in files(&contents()) {
             let mut file = volume.root_dir().open_file(&path).unwrap();
@@ -262,6 +230,36 @@ mod tests {
              menuentry \"HvLab guest\" --id none {\n    multiboot2 /boot/kernel\n    module2 /boot/fs.img fs.img\n    module2 /boot/usertests usertests\n}\n\
              menuentry \"HvLab guest on labvisor\" --id labvisor {\n    multiboot2 /boot/labvisor\n    module2 /boot/kernel kernel\n    module2 /boot/fs.img fs.img\n    module2 /boot/usertests usertests\n}\n"
         );
+    }
+
+    /// What a BIOS does with a boot record, and boot.img with its core image: sectors by number.
+    fn sector(disk: &[u8], number: u64) -> &[u8] {
+        &disk[number as usize * SECTOR..][..SECTOR]
+    }
+
+    fn number(bytes: &[u8]) -> u64 {
+        u64::from_le_bytes(bytes.try_into().unwrap())
+    }
+
+    #[test]
+    fn both_boot_records_lead_to_their_core_and_the_volume_stays_whole() {
+        let first = Core::make("/first", 1).unwrap();
+        let second = Core::make("/second", first.end()).unwrap();
+        let disk = assemble(&files(&contents()), &first, &second).unwrap();
+        for (record, core) in [(0, &first), (PARTITION_START as u64, &second)] {
+            let record = sector(&disk, record);
+            assert_eq!(record[510..], [0x55, 0xaa]);
+            assert_eq!(record[..3], [0xeb, 0x63, 0x90]);
+            let at = number(&record[0x5c..0x64]);
+            let list = sector(&disk, at);
+            assert_eq!(number(&list[0x1f4..0x1fc]), at + 1, "the rest of the core");
+            let length = u64::from(u16::from_le_bytes([list[0x1fc], list[0x1fd]]));
+            assert_eq!(at + 1 + length, core.end());
+        }
+        assert!(second.end() > first.end());
+        let volume = Cursor::new(disk[PARTITION_START * SECTOR..].to_vec());
+        let volume = fatfs::FileSystem::new(volume, fatfs::FsOptions::new()).unwrap();
+        assert!(volume.root_dir().open_file("boot/kernel").is_ok());
     }
 
     #[test]

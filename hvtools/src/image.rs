@@ -62,7 +62,11 @@ pub fn make(workspace: &Workspace) -> Result<Made> {
     })
 }
 
-fn collect(workspace: &Workspace) -> Result<Contents> {
+/// Everything that a boot disk holds, from the guest binaries that are built.
+///
+/// # Errors
+/// When the kernel is not built or something does not fit.
+pub fn collect(workspace: &Workspace) -> Result<Contents> {
     let kernel = guest::stripped(&workspace.guest_binary("kernel"))?;
     let labvisor = workspace.guest_binary("labvisor");
     let labvisor = if labvisor.is_file() {
@@ -154,6 +158,7 @@ fn fingerprint(contents: &Contents) -> u64 {
     let mut hasher = DefaultHasher::new();
     // A change of how the image is made must not be mistaken for "unchanged".
     include_str!("disk.rs").hash(&mut hasher);
+    include_str!("grub.rs").hash(&mut hasher);
     contents.kernel.hash(&mut hasher);
     contents.labvisor.hash(&mut hasher);
     for module in &contents.modules {

@@ -12,6 +12,9 @@ pub const GUEST_TARGET: &str = "x86_64-unknown-none";
 /// Where Debian's grub-pc-bin puts GRUB for legacy BIOS.
 pub const GRUB_FOLDER: &str = "/usr/lib/grub/i386-pc";
 
+/// Where Debian's grub-efi-amd64-bin puts GRUB for UEFI.
+pub const GRUB_EFI_FOLDER: &str = "/usr/lib/grub/x86_64-efi";
+
 /// How to get something that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remedy {
@@ -85,7 +88,35 @@ pub fn survey(workspace: &Workspace) -> Vec<Need> {
 /// # Errors
 /// Names the one command that installs the rest.
 pub fn ensure(workspace: &Workspace, consent: Consent) -> Result<()> {
-    let missing = missing(&survey(workspace));
+    provide(consent, || survey(workspace))
+}
+
+/// As [`ensure`], for a medium that UEFI firmware starts.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_uefi(workspace: &Workspace, consent: Consent) -> Result<()> {
+    provide(consent, || {
+        let mut needs = survey(workspace);
+        needs.push(grub_for_uefi());
+        needs
+    })
+}
+
+/// What only a medium for UEFI needs.
+#[must_use]
+pub fn grub_for_uefi() -> Need {
+    let modules = Path::new(GRUB_EFI_FOLDER).join("multiboot2.mod");
+    Need {
+        what: "GRUB for UEFI",
+        purpose: "`hv media --uefi`",
+        found: modules.is_file().then(|| modules.display().to_string()),
+        remedy: Remedy::Debian("grub-efi-amd64-bin"),
+    }
+}
+
+fn provide(consent: Consent, survey: impl Fn() -> Vec<Need>) -> Result<()> {
+    let missing = missing(&survey());
     if missing.is_empty() {
         return Ok(());
     }
@@ -111,7 +142,7 @@ pub fn ensure(workspace: &Workspace, consent: Consent) -> Result<()> {
             bail!("`{}` failed; run it by hand, then try again", step.line);
         }
     }
-    let still: Vec<&str> = survey(workspace)
+    let still: Vec<&str> = survey()
         .iter()
         .filter(|need| need.found.is_none())
         .map(|need| need.what)
