@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
-use harness::{Hypervisor, Machine, MachineConfig, Outcome, Settings};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use harness::{Accelerator, Hypervisor, Machine, MachineConfig, Outcome, Settings};
 use trace_record::Class;
 
 use crate::build::{self, Freshness};
@@ -16,8 +16,11 @@ use crate::run::command::{self, Request};
 use crate::run::plan::Choice;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
+use crate::virtualisation::Host;
 use crate::workspace::Workspace;
-use crate::{catalogue, debug, doctor, fs, fsck, matrix, media, monitor, network, run, shell, trace};
+use crate::{
+    catalogue, debug, doctor, fs, fsck, matrix, media, monitor, network, run, shell, trace,
+};
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
 ///
@@ -87,6 +90,9 @@ struct MachineOptions {
     /// Memory in MiB [default: 512, with BitVisor 1024].
     #[arg(long, value_name = "MIB")]
     memory: Option<u32>,
+    /// What executes it: for BitVisor, auto takes KVM where it has nested virtualisation; everything else is emulated.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    accel: Accel,
     /// A boot disk made elsewhere; by default the guest is built and its disk is made.
     #[arg(long, value_name = "IMAGE")]
     disk: Option<PathBuf>,
@@ -105,6 +111,31 @@ struct MachineOptions {
     /// (`trace` in the guest lists them); `hv shell` then keeps the trace in a run folder.
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = parse_class)]
     trace: Vec<Class>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Accel {
+    #[default]
+    Auto,
+    Tcg,
+    Kvm,
+}
+
+impl Accel {
+    fn choose(self, hypervisor: &Hypervisor, host: Host) -> Result<Accelerator> {
+        match self {
+            Accel::Tcg => Ok(Accelerator::Emulation),
+            Accel::Kvm if host.nested_kvm() => Ok(Accelerator::Kvm),
+            Accel::Kvm => {
+                bail!("no KVM with nested virtualisation here: `cargo hv doctor` says why")
+            }
+            Accel::Auto if matches!(hypervisor, Hypervisor::BitVisor(_)) && host.nested_kvm() => {
+                eprintln!("hv: BitVisor runs on KVM (`--accel tcg` forces emulation)");
+                Ok(Accelerator::Kvm)
+            }
+            Accel::Auto => Ok(Accelerator::Emulation),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +293,7 @@ impl MachineOptions {
         };
         let mut config = MachineConfig::new(self.hypervisor.clone(), disk, logs);
         config.cpus = self.smp;
+        config.accelerator = self.accel.choose(&self.hypervisor, Host::survey())?;
         config.memory_mib = self.memory.unwrap_or(config.memory_mib);
         config.labvisor.clone_from(&self.labvisor);
         config.settings = self
@@ -408,11 +440,42 @@ fn bitvisor_command(command: &bitvisor_config::cli::Command) -> Result<Outcome> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtualisation::{Extension, Kvm};
     use clap::CommandFactory;
 
     #[test]
     fn the_manual_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kvm_is_taken_where_it_can_run_a_hypervisor() {
+        let able = Host {
+            extension: Some(Extension::Svm),
+            kvm: Kvm::Opens,
+            nested: Some(true),
+        };
+        let unable = Host {
+            nested: Some(false),
+            ..able
+        };
+        let bitvisor = Hypervisor::BitVisor("x".into());
+        let choose = |accel: Accel, on: &Hypervisor, host| accel.choose(on, host).ok();
+        assert_eq!(choose(Accel::Auto, &bitvisor, able), Some(Accelerator::Kvm));
+        assert_eq!(
+            choose(Accel::Tcg, &bitvisor, able),
+            Some(Accelerator::Emulation)
+        );
+        assert_eq!(
+            choose(Accel::Auto, &bitvisor, unable),
+            Some(Accelerator::Emulation)
+        );
+        assert_eq!(choose(Accel::Kvm, &bitvisor, unable), None);
+        // What ours are expected to show was seen in emulation.
+        assert_eq!(
+            choose(Accel::Auto, &Hypervisor::Labvisor, able),
+            Some(Accelerator::Emulation)
+        );
     }
 
     /// Words as a shell would split them; single quotes are all that the README uses.

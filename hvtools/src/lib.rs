@@ -24,4 +24,5 @@ pub mod shell;
 pub mod symbols;
 pub mod testing;
 pub mod trace;
+pub mod virtualisation;
 pub mod workspace;

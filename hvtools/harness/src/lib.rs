@@ -30,7 +30,7 @@ mod watch;
 
 pub use console::{Console, Silence};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
-pub use machine::{Ended, LABVISOR_PRODUCT, Machine, MachineConfig};
+pub use machine::{Accelerator, Ended, LABVISOR_PRODUCT, Machine, MachineConfig};
 pub use network::{Forward, Network, Protocol, Tap};
 pub use outcome::Outcome;
 pub use qmp::Qmp;

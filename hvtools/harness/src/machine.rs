@@ -26,6 +26,16 @@ const STATUS_SHIFT: u32 = 1;
 /// What the guest's kernel leaves with behind its panic text.
 const PANIC_STATUS: u8 = 0x77;
 
+/// What executes the machine's instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accelerator {
+    /// QEMU's software emulation: it offers SVM everywhere, and alike.
+    #[default]
+    Emulation,
+    /// The processor itself, whose virtualisation KVM passes on to the guest.
+    Kvm,
+}
+
 /// What machine to start. Each method ending in `_arguments` gives one group of QEMU's arguments.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
@@ -39,6 +49,8 @@ pub struct MachineConfig {
     pub memory_mib: u32,
     /// CPUs.
     pub cpus: u32,
+    /// Emulation, or KVM with nested virtualisation.
+    pub accelerator: Accelerator,
     /// The guest's settings.
     pub settings: Settings,
     /// Labvisor's command line (`defect=...`).
@@ -69,6 +81,7 @@ impl MachineConfig {
             disk,
             logs,
             cpus: 1,
+            accelerator: Accelerator::default(),
             settings: Settings::default(),
             labvisor: String::new(),
             network: Network::User,
@@ -81,11 +94,15 @@ impl MachineConfig {
         }
     }
 
-    /// Processor, memory and chipset. Software emulation: it offers SVM everywhere, and alike.
+    /// Processor, memory and chipset.
     fn board_arguments(&self) -> Vec<OsString> {
-        let mut arguments = words(
-            "-accel tcg,tb-size=128 -cpu EPYC,+svm,+npt -machine pc,smm=off -display none -no-reboot -nodefaults -vga std",
-        );
+        let mut arguments = words(match self.accelerator {
+            Accelerator::Emulation => "-accel tcg,tb-size=128 -cpu EPYC,+svm,+npt",
+            Accelerator::Kvm => "-accel kvm -cpu host",
+        });
+        arguments.extend(words(
+            "-machine pc,smm=off -display none -no-reboot -nodefaults -vga std",
+        ));
         arguments.extend([
             "-m".into(),
             self.memory_mib.to_string().into(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use experiments::{Catalogue, Expectations, RunInfo, table};
-use harness::{Hypervisor, MachineConfig, Outcome};
+use harness::{Accelerator, Hypervisor, MachineConfig, Outcome};
 use monitor_ui::Runs;
 
 use super::boot::End;
@@ -207,8 +207,12 @@ pub(crate) fn describe(
     seed: u64,
     planned: usize,
 ) -> RunInfo {
+    let accelerator = match machine.accelerator {
+        Accelerator::Emulation => "tcg",
+        Accelerator::Kvm => "kvm",
+    };
     let mut environment = BTreeMap::from([
-        ("accelerator".to_owned(), "tcg".to_owned()),
+        ("accelerator".to_owned(), accelerator.to_owned()),
         ("memory_mib".to_owned(), machine.memory_mib.to_string()),
         ("cpus".to_owned(), machine.cpus.to_string()),
     ]);
@@ -228,7 +232,7 @@ pub(crate) fn describe(
             .map_or(0, |since| since.as_secs()),
         seed,
         planned: planned as u64,
-        emulated: true,
+        emulated: machine.accelerator == Accelerator::Emulation,
         environment,
         ..RunInfo::default()
     }

@@ -59,7 +59,7 @@ pub fn at_prompt(hypervisor: Hypervisor, adjust: impl Fn(&mut MachineConfig)) ->
                     _logs: logs,
                 };
             }
-            Err(silence) if machine.vmm_text().trim_end().ends_with("Loading MBR.") => {
+            Err(silence) if is_loading(&machine.vmm_text()) => {
                 println!("attempt {attempt}: BitVisor stopped at \"Loading MBR.\" ({silence})");
             }
             Err(silence) => panic!(
@@ -69,6 +69,12 @@ pub fn at_prompt(hypervisor: Hypervisor, adjust: impl Fn(&mut MachineConfig)) ->
         }
     }
     panic!("BitVisor stopped at \"Loading MBR.\" three times");
+}
+
+/// BitVisor's last words are that it loads a boot record.
+fn is_loading(vmm: &str) -> bool {
+    let last = vmm.trim_end();
+    last.ends_with("Loading MBR.") || last.ends_with("Loading VBR.")
 }
 
 impl AtPrompt {
