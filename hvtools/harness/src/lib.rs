@@ -17,7 +17,9 @@
 //! it dies, the kernel ends it (`setpriv --pdeathsig`), so nothing is left behind however `hv` ends.
 
 mod console;
+mod debugger;
 mod hypervisor;
+mod kept;
 mod machine;
 mod network;
 mod outcome;
@@ -30,6 +32,7 @@ mod watch;
 
 pub use console::{Console, Silence};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
+pub use kept::keep;
 pub use machine::{Accelerator, Ended, LABVISOR_PRODUCT, Machine, MachineConfig};
 pub use network::{Forward, Network, Protocol, Tap};
 pub use outcome::Outcome;

@@ -67,6 +67,8 @@ pub struct MachineConfig {
     pub gdb: Option<u16>,
     /// Count instructions instead of time (`-icount shift=N`), for reproducible costs.
     pub icount_shift: Option<u8>,
+    /// Do not boot: go on from this state, which [`crate::keep`] wrote for a machine that differs in settings only.
+    pub resume: Option<PathBuf>,
     /// Further arguments, last.
     pub further: Vec<OsString>,
 }
@@ -90,6 +92,7 @@ impl MachineConfig {
             second_network: false,
             gdb: None,
             icount_shift: None,
+            resume: None,
             further: Vec::new(),
         }
     }
@@ -252,10 +255,14 @@ impl Machine {
         )?;
         write_private(&scratch.path().join("labvisor"), &config.labvisor)?;
         let messages = File::create(scratch.path().join("qemu.err"))?;
+        let mut arguments = config.arguments(scratch.path());
+        if let Some(state) = &config.resume {
+            arguments.extend(["-incoming".into(), crate::kept::incoming(state)?.into()]);
+        }
 
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
-            .args(config.arguments(scratch.path()))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(messages.try_clone()?)
             .stderr(messages)

@@ -13,6 +13,7 @@ use crate::build::Freshness;
 use crate::interrupt::Interrupt;
 use crate::run::command::describe;
 use crate::run::folder::RunFolder;
+use crate::run::kept::Kept;
 use crate::run::plan::{self, Choice};
 use crate::run::progress::Reporter;
 use crate::run::record::Recorder;
@@ -39,6 +40,8 @@ pub struct Crew<'a> {
     pub workspace: &'a Workspace,
     /// The machine, without what differs from order to order.
     pub machine: MachineConfig,
+    /// From what machines are resumed.
+    pub kept: Option<&'a Kept>,
     /// The experiments.
     pub catalogue: &'a Catalogue,
     /// Where the run folders are made.
@@ -134,6 +137,8 @@ impl Crew<'_> {
                 folder: &folder,
                 server,
                 interrupt: self.interrupt,
+                kept: self.kept,
+                first_boots: false,
                 deadline: None,
                 recorder: &mut recorder,
             },

@@ -17,6 +17,7 @@ use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
 use crate::run::folder::RunFolder;
+use crate::run::kept::Kept;
 use crate::service;
 use crate::workspace::Workspace;
 
@@ -150,9 +151,12 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
     }));
     orders.retain(|order| !order.experiments.is_empty());
 
+    let machine = MachineConfig::new(Hypervisor::Labvisor, disk, PathBuf::new());
+    let kept = Kept::of(workspace, &machine)?;
     let crew = Crew {
         workspace,
-        machine: MachineConfig::new(Hypervisor::Labvisor, disk, PathBuf::new()),
+        machine,
+        kept: kept.as_ref(),
         catalogue: &catalogue,
         folder: folder.path(),
         jobs: options.jobs.unwrap_or_else(cpus),

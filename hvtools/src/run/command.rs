@@ -12,6 +12,7 @@ use monitor_ui::Runs;
 
 use super::boot::End;
 use super::folder::RunFolder;
+use super::kept::Kept;
 use super::plan::{self, Choice};
 use super::progress::Reporter;
 use super::record::Recorder;
@@ -99,6 +100,7 @@ pub fn run(
         machine.hypervisor
     ));
     let mut recorder = Recorder::of_catalogue(reporter, catalogue, expectations, folder.path())?;
+    let kept = Kept::of(workspace, &machine)?;
     let start = Instant::now();
     let job = Job {
         machine,
@@ -106,6 +108,8 @@ pub fn run(
         folder: &folder,
         server: &mut server,
         interrupt: &interrupt,
+        kept: kept.as_ref(),
+        first_boots: true,
         deadline: request.time_limit.map(|limit| start + limit),
         recorder: &mut recorder,
     };

@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod command;
 pub mod folder;
+pub mod kept;
 pub mod plan;
 pub mod progress;
 pub mod pulse;
@@ -23,6 +24,7 @@ use trace_record::run::{PlanItem, machine_dir};
 
 use self::boot::{End, Surroundings, Task};
 use self::folder::RunFolder;
+use self::kept::Kept;
 use self::record::Recorder;
 use crate::interrupt::Interrupt;
 
@@ -70,6 +72,10 @@ pub struct Job<'a> {
     pub server: &'a mut Server,
     /// Ctrl-C and the like.
     pub interrupt: &'a Interrupt,
+    /// From what machines may be resumed instead of booted.
+    pub kept: Option<&'a Kept>,
+    /// The first one is booted all the same.
+    pub first_boots: bool,
     /// When the run must end.
     pub deadline: Option<Instant>,
     /// Who writes down and tells what was found.
@@ -157,6 +163,15 @@ pub fn execute_open(mut job: Job<'_>) -> Result<boot::BootReport> {
 const PASSED_THROUGH: &str = "00:04.0";
 
 impl Job<'_> {
+    /// The machine without settings: a kept state holds none.
+    fn alike(&self, second_network: bool) -> MachineConfig {
+        let mut config = self.machine.clone();
+        config.second_network |= second_network;
+        config.settings = harness::Settings::default();
+        config.labvisor.clear();
+        config
+    }
+
     fn boot(&mut self, number: u32, second_network: bool, task: Task) -> Result<boot::BootReport> {
         let logs = self.folder.create_boot(number)?;
         let mut config = self.machine.clone();
@@ -175,6 +190,14 @@ impl Job<'_> {
             config.settings = config.settings.with("nic", PASSED_THROUGH);
         }
         config.logs = logs.clone();
+        if let Some(kept) = self.kept.filter(|_| number > 0 || !self.first_boots) {
+            match kept.state(&self.alike(second_network)) {
+                Ok(state) => config.resume = state,
+                Err(error) => self
+                    .recorder
+                    .note(&format!("each machine boots: {error:#}")),
+            }
+        }
         let mut around = Surroundings {
             server: self.server,
             interrupt: self.interrupt,

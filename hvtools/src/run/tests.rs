@@ -46,6 +46,8 @@ pub fn run(
         folder: &folder,
         server: &mut server,
         interrupt: &interrupt,
+        kept: None,
+        first_boots: true,
         deadline: Some(Instant::now() + limit),
         recorder: &mut recorder,
     };
