@@ -3,6 +3,8 @@
 
 mod boot;
 mod faults;
+mod loading;
+mod media;
 mod network;
 mod runs;
 mod support;
