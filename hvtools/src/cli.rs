@@ -175,6 +175,10 @@ struct RunOptions {
     /// Seed of the experiments' random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Start no QEMU: write the settings to this file and wait until somebody starts a machine with them, a real PC with
+    /// a medium of `hv media --settings-file FILE` for example. With --safe one start is enough.
+    #[arg(long, value_name = "FILE")]
+    by_hand: Option<PathBuf>,
     /// Watch the run on the monitor's screen; `q` leaves it.
     #[arg(long)]
     monitor: bool,

@@ -69,6 +69,8 @@ pub struct MachineConfig {
     pub icount_shift: Option<u8>,
     /// Do not boot: go on from this state, which [`crate::keep`] wrote for a machine that differs in settings only.
     pub resume: Option<PathBuf>,
+    /// No QEMU: somebody starts the machine by hand, with the settings that are written to this file.
+    pub by_hand: Option<PathBuf>,
     /// Further arguments, last.
     pub further: Vec<OsString>,
 }
@@ -92,6 +94,7 @@ impl MachineConfig {
             second_network: false,
             gdb: None,
             icount_shift: None,
+            by_hand: None,
             resume: None,
             further: Vec::new(),
         }
@@ -221,11 +224,11 @@ pub enum Ended {
     Failed,
 }
 
-/// A running QEMU.
+/// A running QEMU, or a machine that somebody starts by hand and of which nothing is known but what it tells the server.
 #[derive(Debug)]
 pub struct Machine {
     config: MachineConfig,
-    child: Child,
+    child: Option<Child>,
     /// Sockets, settings with the token, QEMU's own messages. Only we can read it.
     scratch: tempfile::TempDir,
     started: Instant,
@@ -242,13 +245,23 @@ impl Machine {
             File::open(elf)
                 .with_context(|| format!("cannot read the hypervisor {}", elf.display()))?;
         }
-        check_disk(&config.disk)?;
         std::fs::create_dir_all(&config.logs)
             .with_context(|| format!("cannot create {}", config.logs.display()))?;
         let scratch = tempfile::Builder::new()
             .prefix("hv-")
             .tempdir()
             .context("cannot create a temporary folder")?;
+        if let Some(file) = &config.by_hand {
+            offer_settings(file, &config.settings)?;
+            return Ok(Machine {
+                config,
+                child: None,
+                scratch,
+                started: Instant::now(),
+                ended: None,
+            });
+        }
+        check_disk(&config.disk)?;
         write_private(
             &scratch.path().join("cmdline"),
             &config.settings.to_string(),
@@ -271,7 +284,7 @@ impl Machine {
             .context("cannot start QEMU (`hv doctor` says what is missing)")?;
         let mut machine = Machine {
             config,
-            child,
+            child: Some(child),
             scratch,
             started: Instant::now(),
             ended: None,
@@ -325,9 +338,8 @@ impl Machine {
     /// # Errors
     /// When the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<Ended>> {
-        if self.ended.is_none() {
-            self.ended = self
-                .child
+        if let (None, Some(child)) = (self.ended, &mut self.child) {
+            self.ended = child
                 .try_wait()
                 .context("cannot ask for QEMU's state")?
                 .map(meaning);
@@ -372,10 +384,10 @@ impl Machine {
         Qmp::connect(&self.scratch.path().join("qmp"))
     }
 
-    /// QEMU's process id.
+    /// Somebody else starts and ends it.
     #[must_use]
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
+    pub fn by_hand(&self) -> bool {
+        self.child.is_none()
     }
 
     /// What the guest printed, from its log.
@@ -392,14 +404,14 @@ impl Machine {
 
     /// Ends it now.
     pub fn kill(&mut self) {
-        if self.ended.is_some() {
+        let (None, Some(child)) = (self.ended, &mut self.child) else {
             return;
-        }
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+        };
+        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             // It may have ended by itself a moment ago.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        if let Ok(status) = self.child.wait() {
+        if let Ok(status) = child.wait() {
             self.ended = Some(meaning(status));
         }
     }
@@ -437,6 +449,18 @@ fn check_disk(disk: &Path) -> Result<()> {
             disk.display()
         ),
     }
+}
+
+/// Writes the settings of a machine that is started by hand where the person who starts it finds them.
+fn offer_settings(file: &Path, settings: &Settings) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", file.display()));
+        }
+        _ => {}
+    }
+    write_private(file, &format!("{settings}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn write_private(path: &Path, content: &str) -> Result<()> {

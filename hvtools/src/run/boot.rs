@@ -104,7 +104,7 @@ pub fn run(
     write_plan(folder, &plan)?;
     let mut mbr_retries = 0;
     loop {
-        let mut boot = Boot::start(config, machine, folder, plan.clone(), open)?;
+        let mut boot = Boot::start(config, machine, folder, plan.clone(), open, around.recorder)?;
         let end = loop {
             if let Some(end) = boot.step(around)? {
                 break end;
@@ -173,8 +173,15 @@ impl Boot {
         folder: &Path,
         plan: Vec<PlanItem>,
         open: bool,
+        recorder: &mut Recorder,
     ) -> Result<Boot> {
         let machine = Machine::start(config.clone())?;
+        if let Some(file) = &config.by_hand {
+            recorder.note(&format!(
+                "start the machine now (number {number}); its settings are in {}",
+                file.display()
+            ));
+        }
         Ok(Boot {
             watch: Watch::new(
                 config.hypervisor.clone(),
@@ -250,6 +257,9 @@ impl Boot {
     }
 
     fn check_clocks(&mut self, around: &mut Surroundings<'_>) -> Result<Option<Step>> {
+        if self.finished.is_some() && self.machine.by_hand() {
+            return Ok(Some(Step::End(End::Done)));
+        }
         if let Some(finished) = self.finished {
             // All verdicts are here; a machine that cannot power off is a nuisance, no finding.
             if finished.elapsed() > FAREWELL {
@@ -276,7 +286,11 @@ impl Boot {
                 );
                 self.died(Verdict::Error, &reason, around)
             }
-            None if !self.found_any && self.machine.age() > BEGIN_LIMIT => {
+            // Who starts a machine by hand takes the time it takes.
+            None if !self.found_any
+                && !self.machine.by_hand()
+                && self.machine.age() > BEGIN_LIMIT =>
+            {
                 let reason = format!(
                     "no experiment began within {} s of the machine's start",
                     BEGIN_LIMIT.as_secs()
@@ -470,7 +484,7 @@ impl Boot {
             std::thread::sleep(TICK);
         }
         let mut text = format!("{}: {reason}\n", verdict.word());
-        let alive = matches!(self.machine.ended(), Ok(None));
+        let alive = matches!(self.machine.ended(), Ok(None)) && !self.machine.by_hand();
         for sample in (1..=3).filter(|_| alive) {
             let rip = self.machine.qmp().and_then(|mut qmp| qmp.rip());
             let _ = match rip {

@@ -211,9 +211,10 @@ pub(crate) fn describe(
     seed: u64,
     planned: usize,
 ) -> RunInfo {
-    let accelerator = match machine.accelerator {
-        Accelerator::Emulation => "tcg",
-        Accelerator::Kvm => "kvm",
+    let accelerator = match (machine.by_hand.is_some(), machine.accelerator) {
+        (true, _) => "started by hand",
+        (_, Accelerator::Emulation) => "tcg",
+        (_, Accelerator::Kvm) => "kvm",
     };
     let mut environment = BTreeMap::from([
         ("accelerator".to_owned(), accelerator.to_owned()),
@@ -236,7 +237,7 @@ pub(crate) fn describe(
             .map_or(0, |since| since.as_secs()),
         seed,
         planned: planned as u64,
-        emulated: machine.accelerator == Accelerator::Emulation,
+        emulated: machine.by_hand.is_none() && machine.accelerator == Accelerator::Emulation,
         environment,
         ..RunInfo::default()
     }

@@ -35,6 +35,7 @@ impl Kept {
         let plain = machine.cpus == 1
             && machine.accelerator == Accelerator::Emulation
             && machine.icount_shift.is_none()
+            && machine.by_hand.is_none()
             && machine.further.is_empty()
             && matches!(machine.network, Network::User);
         if !plain || machine.disk != workspace.image("disk.img") {
