@@ -29,6 +29,7 @@ pub fn boot_disk(workspace: &Workspace, consent: Consent, freshness: Freshness) 
         let start = Instant::now();
         eprintln!("hv: building the guest ({})", guest::PACKAGES.join(", "));
         guest::build(workspace, &guest::PACKAGES)?;
+        guest::build_c(workspace)?;
         eprintln!("hv: guest ready in {:.1} s", start.elapsed().as_secs_f32());
     }
     let made = image::make(workspace)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Accelerator, Hypervisor, Machine, MachineConfig, Outcome, Settings};
 use trace_record::Class;
@@ -19,7 +19,7 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    catalogue, debug, doctor, fs, fsck, matrix, media, monitor, network, run, shell, trace,
+    catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, run, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
@@ -96,6 +96,9 @@ struct MachineOptions {
     /// A boot disk made elsewhere; by default the guest is built and its disk is made.
     #[arg(long, value_name = "IMAGE")]
     disk: Option<PathBuf>,
+    /// Start the kernel itself by QEMU's -kernel instead of GRUB: faster, with `--hypervisor none` only.
+    #[arg(long, conflicts_with = "disk")]
+    direct: bool,
     /// Take the guest binaries that are there, without asking cargo.
     #[arg(long)]
     no_build: bool,
@@ -291,11 +294,19 @@ impl MachineOptions {
         consent: Consent,
         logs: PathBuf,
     ) -> Result<MachineConfig> {
+        ensure!(
+            !self.direct || self.hypervisor == Hypervisor::None,
+            "--direct starts the kernel itself, without {} below it: add --hypervisor none",
+            self.hypervisor.name()
+        );
         let disk = match &self.disk {
             Some(disk) => disk.clone(),
             None => build::boot_disk(workspace, consent, self.freshness())?,
         };
         let mut config = MachineConfig::new(self.hypervisor.clone(), disk, logs);
+        if self.direct {
+            config.boot = image::direct(workspace);
+        }
         config.cpus = self.smp;
         config.accelerator = self.accel.choose(&self.hypervisor, Host::survey())?;
         config.memory_mib = self.memory.unwrap_or(config.memory_mib);

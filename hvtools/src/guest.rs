@@ -1,6 +1,7 @@
 //! Builds the guest by running cargo with the guest's target, profile and target folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -37,6 +38,37 @@ pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let status = cargo.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("the guest does not compile (see above)");
+    }
+    Ok(())
+}
+
+/// The C programs of `guest-kernel/user/c`.
+pub const C_PROGRAMS: [&str; 1] = ["table1"];
+
+/// Where a built C program lies.
+#[must_use]
+pub fn c_program(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.guest_target().join("c").join(name)
+}
+
+/// Builds the C programs by the system's gcc; make decides what is stale.
+///
+/// # Errors
+/// When make cannot be run or a program does not compile.
+pub fn build_c(workspace: &Workspace) -> Result<()> {
+    let mut out = std::ffi::OsString::from("OUT=");
+    out.push(workspace.guest_target().join("c"));
+    let status = Command::new("make")
+        .args(["--silent", "--directory"])
+        .arg(workspace.path("guest-kernel/user/c"))
+        .arg(out)
+        // What a make above us wants is not meant for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .status()
+        .context("cannot run make (Debian package make)")?;
+    if !status.success() {
+        bail!("the guest's C programs do not compile (see above)");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! From built programs to what the machine boots: the root file system and the boot disk.
+//! From built programs to what the machine boots: the root file system, the boot disk, and for a direct boot the
+//! kernel and one archive of the boot modules.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -6,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use fs_format::BLOCK_SIZE;
+use harness::Boot;
+use kcore::initrd;
 use kcore::mkfs::{self, MkfsError};
 
 use crate::disk::{self, Contents, Module};
@@ -39,7 +42,16 @@ impl Made {
     }
 }
 
-/// Makes the boot disk from the guest binaries that are built.
+/// What a direct boot takes instead of the boot disk; [`make`] makes it, too.
+#[must_use]
+pub fn direct(workspace: &Workspace) -> Boot {
+    Boot::Direct {
+        kernel: workspace.image("kernel"),
+        initrd: workspace.image("modules.cpio"),
+    }
+}
+
+/// Makes the boot disk from the guest binaries that are built, and what a direct boot takes.
 ///
 /// # Errors
 /// When the kernel is not built or an image cannot be made.
@@ -50,13 +62,15 @@ pub fn make(workspace: &Workspace) -> Result<Made> {
         .iter()
         .find(|module| module.name == "fs.img")
     {
-        let mut hasher = DefaultHasher::new();
-        root.content.hash(&mut hasher);
         // By itself for `hv fsck` and for other people's tools.
-        write_if_changed(&workspace.image("fs.img"), hasher.finish(), || {
-            Ok(root.content.clone())
-        })?;
+        write_file(&workspace.image("fs.img"), &root.content)?;
     }
+    write_file(&workspace.image("kernel"), &contents.kernel)?;
+    let modules = contents
+        .modules
+        .iter()
+        .map(|module| (module.name.as_str(), module.content.as_slice()));
+    write_file(&workspace.image("modules.cpio"), &initrd::build(modules))?;
     write_if_changed(&workspace.image("disk.img"), fingerprint(&contents), || {
         disk::make(&contents)
     })
@@ -76,8 +90,13 @@ pub fn collect(workspace: &Workspace) -> Result<Contents> {
     };
     let mut small = Vec::new();
     let mut modules = Vec::new();
-    for name in guest::programs(workspace)? {
-        let path = workspace.guest_binary(&name);
+    let rust = guest::programs(workspace)?
+        .into_iter()
+        .map(|name| (workspace.guest_binary(&name), name));
+    let c = guest::C_PROGRAMS
+        .into_iter()
+        .map(|name| (guest::c_program(workspace, name), name.to_owned()));
+    for (path, name) in rust.chain(c) {
         if !path.is_file() {
             continue;
         }
@@ -166,6 +185,13 @@ fn fingerprint(contents: &Contents) -> u64 {
         module.content.hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// Writes `content` to `path` unless it is there.
+fn write_file(path: &Path, content: &[u8]) -> Result<Made> {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    write_if_changed(path, hasher.finish(), || Ok(content.to_vec()))
 }
 
 /// Writes `make`'s result to `path` unless it is there from input with the same fingerprint.

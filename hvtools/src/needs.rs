@@ -75,6 +75,18 @@ pub fn survey(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Debian("util-linux"),
         },
         Need {
+            what: "gcc",
+            purpose: "compiles the guest's C programs",
+            found: program("gcc"),
+            remedy: Remedy::Debian("gcc"),
+        },
+        Need {
+            what: "make",
+            purpose: "builds the guest's C programs",
+            found: program("make"),
+            remedy: Remedy::Debian("make"),
+        },
+        Need {
             what: "Rust target x86_64-unknown-none",
             purpose: "compiles the guest",
             found: guest_target(workspace),

@@ -11,6 +11,7 @@ pub mod argv;
 pub mod elf;
 pub mod fs;
 pub mod fsck;
+pub mod initrd;
 pub mod mkfs;
 pub mod net;
 pub mod path;

@@ -29,14 +29,6 @@ impl UserRange {
         }
     }
 
-    /// Checks `count` items of `size` bytes at `start`.
-    ///
-    /// # Errors
-    /// EFAULT, also when the product wraps.
-    pub fn of_items(start: u64, count: u64, size: u64) -> Result<Self, Errno> {
-        Self::new(start, count.checked_mul(size).ok_or(Errno::EFAULT)?)
-    }
-
     /// As much of `length` bytes at `start` as lies in the user half: for strings, whose end is
     /// not known before they are read.
     ///
@@ -55,16 +47,6 @@ impl UserRange {
     /// First address.
     pub fn start(self) -> u64 {
         self.start
-    }
-
-    /// Bytes.
-    pub fn len(self) -> u64 {
-        self.length
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(self) -> bool {
-        self.length == 0
     }
 
     /// The first address behind the range.
@@ -97,11 +79,6 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// The address of its page.
-    pub fn page(self) -> u64 {
-        self.address - self.address % PAGE_SIZE
-    }
-
     /// Where in the page it begins.
     pub fn offset(self) -> usize {
         (self.address % PAGE_SIZE) as usize
@@ -151,15 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn items_and_strings_do_not_wrap() {
-        assert_eq!(UserRange::of_items(8, u64::MAX / 4, 8), Err(Errno::EFAULT));
-        assert_eq!(UserRange::of_items(8, 3, 8).map(UserRange::len), Ok(24));
-        assert_eq!(
-            UserRange::at_most(USER_END - 10, 100).map(UserRange::len),
-            Ok(10)
-        );
-        assert_eq!(UserRange::at_most(USER_END, 1), Err(Errno::EFAULT));
-        assert_eq!(UserRange::at_most(u64::MAX, u64::MAX), Err(Errno::EFAULT));
+    fn strings_end_with_the_user_half() {
+        let end = |start, length| UserRange::at_most(start, length).map(UserRange::end);
+        assert_eq!(end(USER_END - 10, 100), Ok(USER_END));
+        assert_eq!(end(8, 100), Ok(108));
+        assert_eq!(end(USER_END, 1), Err(Errno::EFAULT));
+        assert_eq!(end(u64::MAX, u64::MAX), Err(Errno::EFAULT));
     }
 
     #[test]
@@ -167,9 +141,9 @@ mod tests {
         let range = UserRange::new(4090, 4096 + 10).unwrap();
         let pieces: Vec<_> = range
             .pieces()
-            .map(|p| (p.page(), p.offset(), p.length))
+            .map(|p| (p.address, p.offset(), p.length))
             .collect();
-        assert_eq!(pieces, [(0, 4090, 6), (4096, 0, 4096), (8192, 0, 4)]);
+        assert_eq!(pieces, [(4090, 4090, 6), (4096, 0, 4096), (8192, 0, 4)]);
         assert_eq!(UserRange::new(4096, 0).unwrap().pieces().count(), 0);
         assert_eq!(UserRange::new(USER_END - 1, 1).unwrap().pieces().count(), 1);
     }

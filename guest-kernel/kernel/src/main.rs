@@ -26,14 +26,14 @@ mod syscall;
 mod time;
 mod trace;
 
-use multiboot2::BootInformation;
+use mm::memory_map::BootInfo;
 
 /// Boot, on the CPU that the loader started.
-fn main(loader: &BootInformation<'_>, loader_at: u64) -> ! {
+fn main(left: BootInfo) -> ! {
     arch::cpu::init(0); // per-CPU state, which every lock needs
     console::init(); // from here on there are messages
     println!("HvLab kernel {}", env!("CARGO_PKG_VERSION"));
-    mm::memory_map::init(loader, loader_at); // what the loader said
+    mm::memory_map::init(left); // what the loader said
     arch::gdt::init(0); // segments and interrupt stacks
     arch::idt::init(); // faults are reported from here on
     mm::frames::init(); // physical pages
@@ -60,11 +60,13 @@ fn main(loader: &BootInformation<'_>, loader_at: u64) -> ! {
     proc::sched::run()
 }
 
-/// Somebody started us who speaks no Multiboot2: say so and stop.
+/// Somebody started us who speaks neither Multiboot2 nor PVH: say so and stop.
 fn main_without_loader() -> ! {
     arch::cpu::init(0);
     console::init();
-    println!("panic: this kernel wants a Multiboot2 loader, GRUB for example");
+    println!(
+        "panic: this kernel wants a loader that speaks Multiboot2 (GRUB) or PVH (QEMU's -kernel)"
+    );
     arch::power::off(arch::power::PANIC_STATUS)
 }
 

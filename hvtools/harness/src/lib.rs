@@ -16,6 +16,7 @@
 //! A [`Machine`] is one QEMU in a process group of its own; dropping it ends it. When the thread that started
 //! it dies, the kernel ends it (`setpriv --pdeathsig`), so nothing is left behind however `hv` ends.
 
+mod boot;
 mod console;
 mod debugger;
 mod hypervisor;
@@ -30,10 +31,11 @@ mod settings;
 mod text;
 mod watch;
 
+pub use boot::{Boot, LABVISOR_PRODUCT};
 pub use console::{Console, Silence};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
 pub use kept::keep;
-pub use machine::{Accelerator, Ended, LABVISOR_PRODUCT, Machine, MachineConfig};
+pub use machine::{Accelerator, Ended, Machine, MachineConfig};
 pub use network::{Forward, Network, Protocol, Tap};
 pub use outcome::Outcome;
 pub use qmp::Qmp;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
+use crate::boot::Boot;
 use crate::console::Console;
 use crate::hypervisor::Hypervisor;
 use crate::network::{Forward, Network};
@@ -19,8 +20,6 @@ use crate::qmp::Qmp;
 use crate::settings::Settings;
 use crate::text::escape_commas;
 
-/// The SMBIOS product name on which the boot disk's GRUB starts labvisor.
-pub const LABVISOR_PRODUCT: &str = "hvlab-labvisor";
 /// What `isa-debug-exit` turns a guest's status into.
 const STATUS_SHIFT: u32 = 1;
 /// What the guest's kernel leaves with behind its panic text.
@@ -41,8 +40,8 @@ pub enum Accelerator {
 pub struct MachineConfig {
     /// The hypervisor under the guest.
     pub hypervisor: Hypervisor,
-    /// The boot disk; never written to.
-    pub disk: PathBuf,
+    /// What it starts.
+    pub boot: Boot,
     /// Folder for console.log (COM2, the guest) and vmm.log (COM1, the hypervisor).
     pub logs: PathBuf,
     /// Memory in MiB.
@@ -76,13 +75,13 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
-    /// The usual machine for `hypervisor`.
+    /// The usual machine for `hypervisor`, from its boot disk.
     #[must_use]
     pub fn new(hypervisor: Hypervisor, disk: PathBuf, logs: PathBuf) -> MachineConfig {
         MachineConfig {
             memory_mib: hypervisor.memory_mib(),
             hypervisor,
-            disk,
+            boot: Boot::Disk(disk),
             logs,
             cpus: 1,
             accelerator: Accelerator::default(),
@@ -118,19 +117,6 @@ impl MachineConfig {
         if let Some(shift) = self.icount_shift {
             arguments.extend(["-icount".into(), format!("shift={shift},sleep=off").into()]);
         }
-        arguments
-    }
-
-    /// What the BIOS starts: the disk's GRUB, or BitVisor, which then boots that disk inside its VM.
-    fn boot_arguments(&self) -> Vec<OsString> {
-        let mut arguments = match &self.hypervisor {
-            Hypervisor::None => Vec::new(),
-            Hypervisor::Labvisor => words(&format!("-smbios type=1,product={LABVISOR_PRODUCT}")),
-            Hypervisor::BitVisor(elf) => vec!["-kernel".into(), elf.into()],
-        };
-        let mut drive = OsString::from("if=ide,index=0,media=disk,format=raw,snapshot=on,file=");
-        drive.push(escape_commas(&self.disk));
-        arguments.extend(["-drive".into(), drive]);
         arguments
     }
 
@@ -189,7 +175,7 @@ impl MachineConfig {
 
     fn arguments(&self, scratch: &Path) -> Vec<OsString> {
         let mut arguments = self.board_arguments();
-        arguments.extend(self.boot_arguments());
+        arguments.extend(self.boot.arguments(&self.hypervisor));
         arguments.extend(self.network_arguments());
         arguments.extend(self.console_arguments(scratch));
         arguments.extend(self.settings_arguments(scratch));
@@ -261,7 +247,7 @@ impl Machine {
                 ended: None,
             });
         }
-        check_disk(&config.disk)?;
+        config.boot.check(&config.hypervisor)?;
         write_private(
             &scratch.path().join("cmdline"),
             &config.settings.to_string(),
@@ -434,23 +420,6 @@ fn meaning(status: ExitStatus) -> Ended {
     }
 }
 
-/// A disk that the BIOS would pass over is better refused here than watched doing nothing.
-fn check_disk(disk: &Path) -> Result<()> {
-    let mut sector = [0u8; 512];
-    let read =
-        File::open(disk).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut sector));
-    match read {
-        Ok(()) if sector[510..] == [0x55, 0xaa] => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(error).with_context(|| format!("cannot read the boot disk {}", disk.display()))
-        }
-        _ => bail!(
-            "{} is no boot disk: it lacks the boot signature (`cargo hv image` makes one)",
-            disk.display()
-        ),
-    }
-}
-
 /// Writes the settings of a machine that is started by hand where the person who starts it finds them.
 fn offer_settings(file: &Path, settings: &Settings) -> Result<()> {
     match std::fs::remove_file(file) {
@@ -478,7 +447,7 @@ fn read_lossy(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-fn words(line: &str) -> Vec<OsString> {
+pub(crate) fn words(line: &str) -> Vec<OsString> {
     line.split_ascii_whitespace().map(OsString::from).collect()
 }
 
@@ -522,6 +491,27 @@ mod tests {
                 && bitvisor.contains("-m 1024"),
             "{bitvisor}"
         );
+    }
+
+    #[test]
+    fn a_direct_boot_needs_no_disk_and_suffers_no_hypervisor() {
+        let mut config = config(Hypervisor::None);
+        config.boot = Boot::Direct {
+            kernel: "k.elf".into(),
+            initrd: "modules.cpio".into(),
+        };
+        let direct = line(&config);
+        assert!(
+            direct.contains("-kernel k.elf -initrd modules.cpio") && !direct.contains("-drive"),
+            "{direct}"
+        );
+        let error = config.boot.check(&Hypervisor::Labvisor).unwrap_err();
+        assert!(
+            error.to_string().contains("use --hypervisor none"),
+            "{error}"
+        );
+        let error = config.boot.check(&Hypervisor::None).unwrap_err();
+        assert!(error.to_string().contains("cargo hv image"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From power-on to a shell that one can type at.
 
-use harness::{Ended, Hypervisor};
+use harness::{Boot, Ended, Hypervisor};
 
-use crate::support::{AtPrompt, SOON, at_prompt, bitvisor};
+use crate::support::{AtPrompt, SOON, at_prompt, bitvisor, boot_disk};
 
 /// The shell's grammar, files and processes, through the serial line.
 fn works(mut guest: AtPrompt) {
@@ -27,7 +27,24 @@ fn works(mut guest: AtPrompt) {
 #[test]
 #[ignore = "boots a machine: cargo hv test"]
 fn shell_on_none() {
-    works(at_prompt(Hypervisor::None, |_| {}));
+    works(at_prompt(Hypervisor::None, |config| {
+        config.boot = Boot::Disk(boot_disk())
+    }));
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn shell_by_direct_boot() {
+    let mut guest = at_prompt(Hypervisor::None, |config| {
+        assert!(matches!(config.boot, Boot::Direct { .. }), "{config:?}");
+    });
+    // What came in the archive: the root file system, programs too big for it, the names of the kernel's functions.
+    let modules = guest.run("ls /boot");
+    for module in ["hx", "symbols"] {
+        assert!(modules.contains(module), "{modules}");
+    }
+    assert!(guest.run("/boot/hx -h").contains("usage"));
+    works(guest);
 }
 
 #[test]

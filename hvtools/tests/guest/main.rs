@@ -8,4 +8,5 @@ mod media;
 mod network;
 mod runs;
 mod support;
+mod table1;
 mod usertests;

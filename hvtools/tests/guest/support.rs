@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use experiments::Run;
 use harness::{Console, Hypervisor, Machine, MachineConfig};
+use hvtools::image;
 use hvtools::workspace::Workspace;
 use tempfile::TempDir;
 
@@ -27,15 +28,22 @@ pub fn bitvisor() -> Hypervisor {
     Hypervisor::BitVisor(elf.into())
 }
 
-/// The usual machine; its logs lie in the folder that comes with it.
-pub fn config(hypervisor: Hypervisor) -> (MachineConfig, TempDir) {
-    let logs = tempfile::tempdir().expect("a temporary folder");
+/// The boot disk.
+pub fn boot_disk() -> PathBuf {
     let disk = workspace().image("disk.img");
     assert!(disk.is_file(), "no boot disk: run `cargo hv build` first");
-    (
-        MachineConfig::new(hypervisor, disk, logs.path().to_owned()),
-        logs,
-    )
+    disk
+}
+
+/// The usual machine; its logs lie in the folder that comes with it. Without a hypervisor it boots directly.
+pub fn config(hypervisor: Hypervisor) -> (MachineConfig, TempDir) {
+    let logs = tempfile::tempdir().expect("a temporary folder");
+    let direct = hypervisor == Hypervisor::None;
+    let mut config = MachineConfig::new(hypervisor, boot_disk(), logs.path().to_owned());
+    if direct {
+        config.boot = image::direct(&workspace());
+    }
+    (config, logs)
 }
 
 /// A machine whose shell has prompted. Of BitVisor's boot, "Loading MBR." may be tried again, and that is said.

@@ -11,6 +11,7 @@ use super::{PhysAddr, commit, raw};
 use crate::arch::paging;
 use ::x86_64::structures::paging::PageTableFlags as Flags;
 use abi::Errno;
+use kcore::umem::{Piece, UserRange};
 
 /// Most regions: ELF segments, stack, heap.
 const MAX_REGIONS: usize = 18;
@@ -382,13 +383,9 @@ impl AddressSpace {
     }
 
     /// Whether a whole range may be accessed.
-    pub fn check(&self, address: u64, len: usize, access: Access) -> Result<(), Errno> {
-        let end = address
-            .checked_add(len as u64)
-            .filter(|&end| end <= USER_TOP)
-            .ok_or(Errno::EFAULT)?;
-        let mut at = address;
-        while at < end {
+    pub fn check(&self, range: UserRange, access: Access) -> Result<(), Errno> {
+        let mut at = range.start();
+        while at < range.end() {
             let region = self.region_at(at).ok_or(Errno::EFAULT)?;
             if access == Access::Write && region.protection != Protection::Write {
                 return Err(Errno::EFAULT);
@@ -398,66 +395,31 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Copies from user memory.
-    pub fn copy_in(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        self.check(address, bytes.len(), Access::Read)?;
-        let mut done = 0;
-        while done < bytes.len() {
-            let (at, len) = piece(address + done as u64, bytes.len() - done);
-            let frame = self.fault(address + done as u64, Access::Read)?;
-            raw::read(frame, at, &mut bytes[done..done + len]);
-            done += len;
-        }
+    /// Copies from a page of user memory; `bytes` has the piece's length.
+    pub fn read(&mut self, piece: Piece, bytes: &mut [u8]) -> Result<(), Errno> {
+        let frame = self.fault(piece.address, Access::Read)?;
+        raw::read(frame, piece.offset(), bytes);
         Ok(())
     }
 
-    /// Copies to user memory.
-    pub fn copy_out(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.check(address, bytes.len(), Access::Write)?;
-        self.store(address, bytes, Access::Write)
+    /// Copies to a page of user memory.
+    pub fn write(&mut self, piece: Piece, bytes: &[u8]) -> Result<(), Errno> {
+        let frame = self.fault(piece.address, Access::Write)?;
+        raw::write(frame, piece.offset(), bytes);
+        Ok(())
     }
 
     /// Fills in memory of a program being loaded, whatever its protection will be.
     pub fn load(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.check(address, bytes.len(), Access::Read)?;
-        self.store(address, bytes, Access::Read)
-    }
-
-    fn store(&mut self, address: u64, bytes: &[u8], access: Access) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < bytes.len() {
-            let (at, len) = piece(address + done as u64, bytes.len() - done);
-            let frame = self.fault(address + done as u64, access)?;
-            raw::write(frame, at, &bytes[done..done + len]);
-            done += len;
+        let mut rest = bytes;
+        for piece in UserRange::new(address, bytes.len() as u64)?.pieces() {
+            let (part, behind) = rest.split_at(piece.length);
+            let frame = self.fault(piece.address, Access::Read)?;
+            raw::write(frame, piece.offset(), part);
+            rest = behind;
         }
         Ok(())
     }
-
-    /// Copies a NUL-terminated string; returns its length without the NUL.
-    pub fn copy_in_str(&mut self, address: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
-        let mut done = 0;
-        while done < bytes.len() {
-            let (at, len) = piece(
-                address.checked_add(done as u64).ok_or(Errno::EFAULT)?,
-                bytes.len() - done,
-            );
-            let frame = self.fault(address + done as u64, Access::Read)?;
-            let part = &mut bytes[done..done + len];
-            raw::read(frame, at, part);
-            if let Some(end) = part.iter().position(|&byte| byte == 0) {
-                return Ok(done + end);
-            }
-            done += len;
-        }
-        Err(Errno::ENAMETOOLONG)
-    }
-}
-
-/// Offset within the page of an address, and how much of `len` lies in that page.
-fn piece(address: u64, len: usize) -> (usize, usize) {
-    let at = (address % PAGE_SIZE) as usize;
-    (at, len.min(PAGE_SIZE as usize - at))
 }
 
 impl Drop for AddressSpace {

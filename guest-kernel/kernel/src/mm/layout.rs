@@ -10,11 +10,8 @@
 //! ffff_ffff_8000_0000  the kernel's image: physical address 0 (the image starts at 1 MiB)
 //! ```
 
-/// Bytes in a page.
-pub const PAGE_SIZE: u64 = 4096;
-/// End of user addresses. One page short of the canonical half, so that no instruction's end is
-/// a non-canonical address.
-pub const USER_TOP: u64 = 0x0000_7fff_ffff_f000;
+/// Bytes in a page; end of user addresses. Both are kcore's, which checks user pointers by them.
+pub use kcore::umem::{PAGE_SIZE, USER_END as USER_TOP};
 /// All physical memory.
 pub const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 /// Kernel stacks.

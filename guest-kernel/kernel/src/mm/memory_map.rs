@@ -92,6 +92,7 @@ pub struct BootInfo {
     range_count: usize,
     modules: [Module; MAX_MODULES],
     module_count: usize,
+    modules_left_out: usize,
     /// The kernel's command line.
     pub command_line: Text,
     /// Where the structure itself lies.
@@ -102,71 +103,106 @@ pub struct BootInfo {
 
 static BOOT_INFO: Once<BootInfo> = Once::new();
 
-/// Copies what is needed out of the loader's structure.
-pub fn init(info: &BootInformation<'_>, address: u64) {
-    let mut copy = BootInfo {
-        ranges: [Range::default(); MAX_RANGES],
-        range_count: 0,
-        modules: [Module {
-            start: 0,
-            end: 0,
-            text: Text::EMPTY,
-        }; MAX_MODULES],
-        module_count: 0,
-        command_line: Text::EMPTY,
-        own: Range {
+impl BootInfo {
+    /// Nothing yet; `own` is where the loader's structure lies.
+    pub fn new(own: Range) -> Self {
+        Self {
+            ranges: [Range::default(); MAX_RANGES],
+            range_count: 0,
+            modules: [Module {
+                start: 0,
+                end: 0,
+                text: Text::EMPTY,
+            }; MAX_MODULES],
+            module_count: 0,
+            modules_left_out: 0,
+            command_line: Text::EMPTY,
+            own,
+            acpi_root: None,
+        }
+    }
+
+    /// Copies what is needed out of the structure of a Multiboot2 loader.
+    pub fn of_multiboot2(info: &BootInformation<'_>, address: u64) -> Self {
+        let mut copy = Self::new(Range {
             start: address,
             end: address + info.total_size() as u64,
             kind: 0,
-        },
-        acpi_root: None,
-    };
-    for area in info
-        .memory_map_tag()
-        .iter()
-        .flat_map(|tag| tag.memory_areas())
-    {
-        if copy.range_count == MAX_RANGES {
-            break; // memory beyond stays unused, which is safe
-        }
-        let kind = match area.typ() {
-            MemoryAreaType::Available => 1,
-            MemoryAreaType::Reserved => 2,
-            MemoryAreaType::AcpiAvailable => 3,
-            MemoryAreaType::ReservedHibernate => 4,
-            MemoryAreaType::Defective => 5,
-            MemoryAreaType::Custom(number) => number,
-        };
-        copy.ranges[copy.range_count] = Range {
-            start: area.start_address(),
-            end: area.end_address(),
-            kind,
-        };
-        copy.range_count += 1;
-    }
-    for module in info.module_tags() {
-        if copy.module_count == MAX_MODULES {
-            crate::println!("boot: more than {MAX_MODULES} modules, the rest is ignored");
-            break;
-        }
-        copy.modules[copy.module_count] = Module {
-            start: u64::from(module.start_address()),
-            end: u64::from(module.end_address()),
-            text: Text::new(module.cmdline().unwrap_or("")),
-        };
-        copy.module_count += 1;
-    }
-    if let Some(Ok(text)) = info.command_line_tag().map(|tag| tag.cmdline()) {
-        copy.command_line = Text::new(text);
-    }
-    copy.acpi_root = info
-        .rsdp_v2_tag()
-        .map(|tag| (tag.xsdt_address() as u64, true))
-        .or_else(|| {
-            info.rsdp_v1_tag()
-                .map(|tag| (tag.rsdt_address() as u64, false))
         });
-    BOOT_INFO.call_once(|| copy);
+        for area in info
+            .memory_map_tag()
+            .iter()
+            .flat_map(|tag| tag.memory_areas())
+        {
+            let kind = match area.typ() {
+                MemoryAreaType::Available => 1,
+                MemoryAreaType::Reserved => 2,
+                MemoryAreaType::AcpiAvailable => 3,
+                MemoryAreaType::ReservedHibernate => 4,
+                MemoryAreaType::Defective => 5,
+                MemoryAreaType::Custom(number) => number,
+            };
+            copy.add_range(Range {
+                start: area.start_address(),
+                end: area.end_address(),
+                kind,
+            });
+        }
+        for module in info.module_tags() {
+            copy.add_module(
+                u64::from(module.start_address()),
+                u64::from(module.end_address()),
+                module.cmdline().unwrap_or(""),
+            );
+        }
+        copy.set_command_line(info.command_line_tag().and_then(|tag| tag.cmdline().ok()));
+        copy.acpi_root = info
+            .rsdp_v2_tag()
+            .map(|tag| (tag.xsdt_address() as u64, true))
+            .or_else(|| {
+                info.rsdp_v1_tag()
+                    .map(|tag| (tag.rsdt_address() as u64, false))
+            });
+        copy
+    }
+
+    /// Adds a range of the memory map. Memory beyond the last that fits stays unused, which is safe.
+    pub fn add_range(&mut self, range: Range) {
+        if self.range_count < MAX_RANGES {
+            self.ranges[self.range_count] = range;
+            self.range_count += 1;
+        }
+    }
+
+    /// Adds a module; the first word of `text` names it.
+    pub fn add_module(&mut self, start: u64, end: u64, text: &str) {
+        if self.module_count == MAX_MODULES {
+            self.modules_left_out += 1;
+            return;
+        }
+        self.modules[self.module_count] = Module {
+            start,
+            end,
+            text: Text::new(text),
+        };
+        self.module_count += 1;
+    }
+
+    /// Keeps the kernel's command line, if there is one.
+    pub fn set_command_line(&mut self, text: Option<&str>) {
+        self.command_line = Text::new(text.unwrap_or(""));
+    }
+}
+
+/// Keeps what the loader said.
+pub fn init(left: BootInfo) {
+    if left.modules_left_out > 0 {
+        crate::println!(
+            "boot: {} modules too many, only {MAX_MODULES} are kept",
+            left.modules_left_out
+        );
+    }
+    BOOT_INFO.call_once(|| left);
 }
 
 /// The copy.

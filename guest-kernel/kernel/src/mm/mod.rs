@@ -6,6 +6,7 @@ pub mod frames;
 pub mod kernel_space;
 pub mod layout;
 pub mod memory_map;
+pub mod pvh;
 pub mod raw;
 pub mod stacks;
 pub mod user;

@@ -8,6 +8,7 @@ use super::raw::{Plain, bytes_of, bytes_of_mut};
 use crate::proc::current;
 use abi::Errno;
 use alloc::vec::Vec;
+use kcore::umem::UserRange;
 
 /// Runs with the calling process's address space.
 pub fn with_space<T>(run: impl FnOnce(&mut AddressSpace) -> Result<T, Errno>) -> Result<T, Errno> {
@@ -20,37 +21,37 @@ pub fn with_space<T>(run: impl FnOnce(&mut AddressSpace) -> Result<T, Errno>) ->
 
 /// Copies bytes from user memory.
 pub fn copy_in(address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+    let mut rest = bytes;
     // Page by page: the lock is held, with interrupts off, for one page at most.
-    let mut done = 0;
-    while done < bytes.len() {
-        let len = (bytes.len() - done).min(4096);
-        let at = address.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-        with_space(|space| space.copy_in(at, &mut bytes[done..done + len]))?;
-        done += len;
+    for piece in UserRange::new(address, rest.len() as u64)?.pieces() {
+        let (part, behind) = rest.split_at_mut(piece.length);
+        with_space(|space| space.read(piece, part))?;
+        rest = behind;
     }
     Ok(())
 }
 
 /// Copies bytes to user memory.
 pub fn copy_out(address: u64, bytes: &[u8]) -> Result<(), Errno> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let len = (bytes.len() - done).min(4096);
-        let at = address.checked_add(done as u64).ok_or(Errno::EFAULT)?;
-        with_space(|space| space.copy_out(at, &bytes[done..done + len]))?;
-        done += len;
+    let mut rest = bytes;
+    for piece in UserRange::new(address, rest.len() as u64)?.pieces() {
+        let (part, behind) = rest.split_at(piece.length);
+        with_space(|space| space.write(piece, part))?;
+        rest = behind;
     }
     Ok(())
 }
 
 /// Whether a range may be written, before something is done whose result goes there.
 pub fn check_writable(address: u64, len: usize) -> Result<(), Errno> {
-    with_space(|space| space.check(address, len, Access::Write))
+    let range = UserRange::new(address, len as u64)?;
+    with_space(|space| space.check(range, Access::Write))
 }
 
 /// Whether a range may be read.
 pub fn check_readable(address: u64, len: usize) -> Result<(), Errno> {
-    with_space(|space| space.check(address, len, Access::Read))
+    let range = UserRange::new(address, len as u64)?;
+    with_space(|space| space.check(range, Access::Read))
 }
 
 /// Reads a structure.
@@ -73,9 +74,23 @@ pub fn path(address: u64) -> Result<Vec<u8>, Errno> {
 /// Reads a NUL-terminated string of less than `limit` bytes; ENAMETOOLONG if it is longer.
 pub fn string(address: u64, limit: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = buffer(limit)?;
-    let len = with_space(|space| space.copy_in_str(address, &mut bytes))?;
-    bytes.truncate(len);
-    Ok(bytes)
+    let range = UserRange::at_most(address, limit as u64)?;
+    let mut done = 0;
+    for piece in range.pieces() {
+        let part = &mut bytes[done..done + piece.length];
+        with_space(|space| space.read(piece, part))?;
+        if let Some(end) = part.iter().position(|&byte| byte == 0) {
+            bytes.truncate(done + end);
+            return Ok(bytes);
+        }
+        done += piece.length;
+    }
+    // It ends with the user's memory, or goes on.
+    Err(if done < limit {
+        Errno::EFAULT
+    } else {
+        Errno::ENAMETOOLONG
+    })
 }
 
 /// A zeroed kernel buffer, or ENOMEM.

@@ -61,7 +61,7 @@ fn build(
 
     let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
     let block = kcore::argv::build(&arguments, stack_top)?;
-    space.copy_out(block.stack_pointer, &block.bytes)?;
+    space.load(block.stack_pointer, &block.bytes)?;
     let mut frame = TrapFrame::for_user(plan.entry, block.stack_pointer);
     frame.rdi = block.argc;
     frame.rsi = block.argv;

@@ -7,6 +7,8 @@
     reason = "the syscall instruction and the arguments the kernel put on the stack"
 )]
 
+pub mod wild;
+
 use abi::info::{MemoryInfo, ProcessInfo, TimeSpec, TraceStats};
 use abi::net::{FdSet, TimeVal};
 use abi::probe::{self, ExecRequest, ExecResponse, MachineInfo};
@@ -389,25 +391,25 @@ pub fn interface() -> SysResult<abi::net::Interface> {
 
 /// All sockets; returns how many were written.
 pub fn sockets(list: &mut [abi::net::SocketInfo]) -> SysResult<usize> {
-    let bytes = call!(
+    let count = call!(
         nr::netinfo,
         abi::net::NETINFO_SOCKETS,
         list.as_mut_ptr(),
         size_of_val(list)
     )?;
-    Ok((bytes / size_of::<abi::net::SocketInfo>()).min(list.len()))
+    Ok(count.min(list.len()))
 }
 
 /// Looks a host name up; returns how many addresses were written.
 pub fn resolve(name: &str, addresses: &mut [[u8; 4]]) -> SysResult<usize> {
     let name = c_string(name)?;
-    let bytes = call!(
+    let count = call!(
         nr::resolve,
         name.as_ptr(),
         addresses.as_mut_ptr(),
         size_of_val(addresses)
     )?;
-    Ok((bytes / 4).min(addresses.len()))
+    Ok(count.min(addresses.len()))
 }
 
 /// Sets a socket option (`abi::net::SO_*`).

@@ -2,6 +2,8 @@
 //
 // Multiboot2 (specification 2.0, section 3.3): eax = 36d76289h, ebx = physical address of the
 // information structure, protected mode, paging off, interrupts off.
+// PVH (Xen, docs/misc/pvh.pandoc): the same with ebx = physical address of the start information, eax
+// undefined; the note below names the entry. QEMU's `-kernel` starts us so.
 
     .set KERNEL_BASE, 0xffffffff80000000
 
@@ -20,8 +22,16 @@ header:
     .long 8
 header_end:
 
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4, 4, 18                          // sizes of name and value; XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long pvh_start
+
     .section .boot.text, "ax"
     .code32
+pvh_start:
+    movl $0x336ec578, %eax                  // the start information's own magic
     .global _start
 _start:
     cli

@@ -16,6 +16,9 @@ const CONSOLE: &str = "/console";
 /// What a shell reports of a command that was killed; a byte, since QEMU's status is one.
 const STATUS_MASK: i32 = 0xff;
 
+/// How long to wait before a shell is tried again.
+const RETRY_TICKS: u32 = 10;
+
 fn main() -> Result<()> {
     open_console()?;
     if let Some(command) = env::setting("start").filter(|command| !command.is_empty()) {
@@ -24,7 +27,11 @@ fn main() -> Result<()> {
     }
     loop {
         println!("init: starting sh");
-        run(&["sh"])?;
+        if let Err(error) = run(&["sh"]) {
+            // No process or no memory to be had: somebody may give some back.
+            eprintln!("init: {error}");
+            let _ = sys::sleep(RETRY_TICKS);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::check::{Check, KILLED, Test, child, child_is_killed, quick, same};
 use crate::ensure;
-use crate::wild;
 use ulib::prelude::*;
+use ulib::sys::wild;
 
 pub const TESTS: &[Test] = &[
     quick("uio", ports_are_forbidden),

@@ -18,7 +18,6 @@ mod remote;
 mod report;
 mod runner;
 mod sockets;
-mod wild;
 
 use check::Test;
 use trace_record::verdict::Verdict;

@@ -4,9 +4,9 @@ use crate::check::{
     Check, KILLED, Named, Test, child, child_is_killed, child_succeeds, quick, same, slow,
 };
 use crate::ensure;
-use crate::wild::{self, FOREIGN, Grown, PAGE};
 use core::sync::atomic::{AtomicU8, Ordering};
 use ulib::prelude::*;
+use ulib::sys::wild::{self, FOREIGN, Grown, PAGE};
 
 pub const TESTS: &[Test] = &[
     quick("mem", all_memory_twice),
@@ -60,12 +60,13 @@ fn all_memory_twice() -> Check {
     })
 }
 
-fn byte_by_byte() -> Check {
+/// Either the call refuses or a touch kills; getting all of it is the failure.
+fn nobody_gets_twice_the_memory() -> Check {
+    const REFUSED: i32 = 7;
     let too_much = total_bytes()? * 2;
     let status = child(|| {
-        // Either call may refuse, or a touch may kill; getting all of it is the failure.
         let Ok(grown) = Grown::by(too_much) else {
-            process::exit(7);
+            process::exit(REFUSED);
         };
         (0..too_much)
             .step_by(PAGE)
@@ -74,10 +75,14 @@ fn byte_by_byte() -> Check {
     })?
     .wait()?;
     ensure!(
-        status == 7 || status == KILLED,
+        status == REFUSED || status == KILLED,
         "twice the memory was given, status {status}"
     );
+    Ok(())
+}
 
+fn byte_by_byte() -> Check {
+    nobody_gets_twice_the_memory()?;
     let mut end = wild::sbrk(0)?;
     for step in 0..5000 {
         let grown = Grown::by(1).named("sbrk(1)")?;
@@ -170,22 +175,7 @@ fn failed_growth_leaks_nothing() -> Check {
         same("a killed child", child.wait()?, KILLED)?;
     }
     page?.shrink()?;
-    let too_much = total_bytes()? * 2;
-    let status = child(|| {
-        let Ok(grown) = Grown::by(too_much) else {
-            process::exit(7);
-        };
-        (0..too_much)
-            .step_by(PAGE)
-            .for_each(|offset| grown.put(offset, 1));
-        Ok(())
-    })?
-    .wait()?;
-    ensure!(
-        status == 7 || status == KILLED,
-        "twice the memory was given, status {status}"
-    );
-    Ok(())
+    nobody_gets_twice_the_memory()
 }
 
 static UNINITIALISED: [AtomicU8; 10_000] = [const { AtomicU8::new(0) }; 10_000];

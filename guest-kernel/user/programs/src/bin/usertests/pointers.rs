@@ -2,11 +2,12 @@
 
 use crate::check::{Check, Named, Test, child, fails, quick, refused, same, slow};
 use crate::ensure;
-use crate::wild::{self, FOREIGN, Grown, PAGE};
 use ulib::abi::OpenFlags;
+use ulib::abi::info::TRACE_STATS;
 use ulib::abi::syscall::number as nr;
 use ulib::io::AsFd;
 use ulib::prelude::*;
+use ulib::sys::wild::{self, FOREIGN, Grown, PAGE};
 
 pub const TESTS: &[Test] = &[
     quick("copyin", copy_in),
@@ -25,7 +26,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// All addresses that must not work, beside [`FOREIGN`] the first byte behind the heap.
-fn bad_addresses() -> Vec<usize> {
+pub fn bad_addresses() -> Vec<usize> {
     let end = wild::sbrk(0).unwrap_or(0).next_multiple_of(PAGE);
     FOREIGN.iter().copied().chain([end]).collect()
 }
@@ -229,7 +230,17 @@ fn bad_pointers_to_all_calls() -> Check {
         ("unlink", nr::unlink, |bad, _| [bad, 0, 0, 0, 0, 0]),
         ("link", nr::link, |bad, _| [bad, bad, 0, 0, 0, 0]),
         ("mkdir", nr::mkdir, |bad, _| [bad, 0, 0, 0, 0, 0]),
+        ("pipe", nr::pipe, |bad, _| [bad, 0, 0, 0, 0, 0]),
+        ("exec", nr::exec, |bad, _| [bad, bad, 0, 0, 0, 0]),
         ("select", nr::select, |bad, _| [1, bad, 0, 0, 0, 0]),
+        ("select to write", nr::select, |bad, _| [1, 0, bad, 0, 0, 0]),
+        ("select for a time", nr::select, |bad, _| {
+            [0, 0, 0, 0, bad, 0]
+        }),
+        ("traceevent", nr::traceevent, |bad, _| [bad, 8, 0, 0, 0, 0]),
+        ("tracectl", nr::tracectl, |bad, _| {
+            [TRACE_STATS as usize, 0, bad, 0, 0, 0]
+        }),
         ("rename", nr::rename, |bad, _| [bad, bad, 0, 0, 0, 0]),
         ("readdir", nr::readdir, |bad, fd| [fd, bad, 4, 0, 0, 0]),
         ("gettime", nr::gettime, |bad, _| [0, bad, 0, 0, 0, 0]),

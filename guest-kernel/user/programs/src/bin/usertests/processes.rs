@@ -2,12 +2,12 @@
 
 use crate::check::{Check, KILLED, Named, Test, child, child_succeeds, quick, refused, same};
 use crate::ensure;
-use crate::wild;
 use core::time::Duration;
 use ulib::abi::OpenFlags;
 use ulib::abi::info::ProcessInfo;
 use ulib::io::AsFd;
 use ulib::prelude::*;
+use ulib::sys::wild;
 use ulib::thread::sleep;
 
 pub const TESTS: &[Test] = &[

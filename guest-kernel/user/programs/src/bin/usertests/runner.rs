@@ -146,7 +146,7 @@ fn remove(path: &str) -> Result<()> {
 
 /// What the system has less, or more of, than before. The kernel's heap may keep pages; those count.
 fn loss(before: &MemoryInfo) -> Result<Option<String>> {
-    let pages = |info: &MemoryInfo| info.free_pages + info.heap_size / crate::wild::PAGE as u64;
+    let pages = |info: &MemoryInfo| info.free_pages + info.heap_size / ulib::sys::wild::PAGE as u64;
     let mut reason = None;
     for _ in 0..SETTLE_ROUNDS {
         let after = sys::meminfo()?;

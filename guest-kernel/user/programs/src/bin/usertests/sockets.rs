@@ -2,15 +2,27 @@
 
 use crate::check::{Check, Named, Needs, Test, child, quick, refused, same, with};
 use crate::ensure;
+use crate::pointers::bad_addresses;
 use core::time::Duration;
-use ulib::abi::net::{AF_INET, MSG_DONTWAIT, MSG_PEEK, SOCK_DGRAM, SOCK_STREAM};
+use ulib::abi::net::{
+    AF_INET, MSG_DONTWAIT, MSG_PEEK, NETINFO_INTERFACE, SOCK_DGRAM, SOCK_STREAM, SocketInfo,
+};
+use ulib::abi::syscall::number as nr;
 use ulib::io::AsFd;
 use ulib::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use ulib::prelude::*;
+use ulib::sys::wild;
 
 pub const TESTS: &[Test] = &[
     quick("socketargs", bad_arguments),
     quick("notsocket", socket_calls_on_files),
+    quick("socketpointers", bad_pointers_to_socket_calls),
+    with(Needs::Network, "netinfo", netinfo_lists_sockets),
+    with(
+        Needs::Network,
+        "resolve",
+        resolve_knows_numbers_and_refuses_bad_names,
+    ),
     with(Needs::Network, "udp", datagrams),
     with(Needs::Network, "tcp", streams),
     with(Needs::Network, "tcprefused", nobody_listens),
@@ -101,6 +113,75 @@ fn socket_calls_on_files() -> Check {
         sys::bind(99, &[0; 4], 1),
         &[Errno::EBADF],
     )
+}
+
+fn bad_pointers_to_socket_calls() -> Check {
+    let stream = io::OwnedFd::new(sys::socket(AF_INET, SOCK_STREAM, 0)?);
+    let datagram = io::OwnedFd::new(sys::socket(AF_INET, SOCK_DGRAM, 0)?);
+    sys::bind(datagram.fd(), &[0; 4], 0)?;
+    let (stream, datagram) = (stream.fd() as usize, datagram.fd() as usize);
+    let (good, at_once) = (b"x".as_ptr() as usize, MSG_DONTWAIT as usize);
+    for bad in bad_addresses() {
+        let calls: &[(&str, usize, &[usize])] = &[
+            ("bind", nr::bind, &[stream, bad, 7000, 4]),
+            ("connect", nr::connect, &[stream, bad, 7000, 4]),
+            ("accept", nr::accept, &[stream, bad, 0, 4]),
+            ("accept's port", nr::accept, &[stream, 0, bad, 4]),
+            ("send", nr::send, &[datagram, bad, 8, 0]),
+            ("sendto", nr::sendto, &[datagram, good, 1, 0, bad, 7000]),
+            ("recv", nr::recv, &[datagram, bad, 8, at_once]),
+            ("recvfrom", nr::recvfrom, &[datagram, bad, 8, at_once, 0, 0]),
+            ("getsockname", nr::getsockname, &[datagram, bad, 0, 4]),
+            (
+                "getsockname's port",
+                nr::getsockname,
+                &[datagram, 0, bad, 4],
+            ),
+            (
+                "netinfo",
+                nr::netinfo,
+                &[NETINFO_INTERFACE as usize, bad, 4096],
+            ),
+            ("resolve", nr::resolve, &[bad, 0, 0]),
+        ];
+        for (what, number, arguments) in calls {
+            let what = format!("{what} with {bad:#x}");
+            refused(&what, wild::call(*number, arguments), &[Errno::EFAULT])?;
+        }
+    }
+    Ok(())
+}
+
+fn netinfo_lists_sockets() -> Check {
+    let mut list = [SocketInfo::default(); 64];
+    let before = sys::sockets(&mut list)?;
+    let listener = TcpListener::bind(loopback(0))?;
+    let port = listener.local_addr()?.port();
+    let count = sys::sockets(&mut list)?;
+    same("one socket more", count, before + 1)?;
+    let listed = list[..count].iter().any(|socket| socket.local_port == port);
+    ensure!(listed, "port {port} is not listed");
+    same("room for none", sys::sockets(&mut []), Ok(0))?;
+    let unknown = wild::call(nr::netinfo, &[99, 0, 0]);
+    refused("netinfo 99", unknown, &[Errno::EINVAL])
+}
+
+fn resolve_knows_numbers_and_refuses_bad_names() -> Check {
+    let mut found = [[0; 4]; 4];
+    same(
+        "addresses in numbers",
+        sys::resolve("10.1.2.3", &mut found),
+        Ok(1),
+    )?;
+    same("the address", found[0], [10, 1, 2, 3])?;
+    same("of localhost", sys::resolve("localhost", &mut found), Ok(1))?;
+    same("the address", found[0], [127, 0, 0, 1])?;
+    for name in ["", "a..b", ".", &"x".repeat(64), &"a.".repeat(130)] {
+        let result = sys::resolve(name, &mut [[0; 4]; 4]);
+        let wanted = [Errno::EINVAL, Errno::ENAMETOOLONG];
+        refused(&format!("the name {name:?}"), result, &wanted)?;
+    }
+    Ok(())
 }
 
 fn datagrams() -> Check {

@@ -1,13 +1,15 @@
-//! What well-behaved programs never do: bad pointers, foreign memory, privileged instructions.
+//! What well-behaved programs never do, for tests of the kernel: bad pointers, foreign memory, privileged instructions.
 //!
-//! Every function leaves Rust's own memory as it is, even where a kernel lets it pass: writes put
-//! back what was there, and the calls are made with pointers to nothing or into [`Grown`] memory.
-#![expect(unsafe_code, reason = "bad accesses are what is tested")]
+//! No other program has business here. That Rust's own memory stays as it is, even where a kernel lets something
+//! pass, has three reasons: 1. reads change nothing, and [`write`] puts back what was there in one instruction;
+//! 2. [`call`] and [`execute`] are given addresses of nothing, of somebody else's, or inside [`Grown`] memory, in which
+//! no Rust object lies: that is the tests' part; 3. only what a [`Grown`] added is taken away again, and the
+//! allocator's heap lies below it.
 
+use super::SysResult;
+use abi::Errno;
+use abi::syscall::number as nr;
 use core::arch::asm;
-use ulib::abi::syscall::number as nr;
-use ulib::prelude::*;
-use ulib::sys::SysResult;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
@@ -24,13 +26,12 @@ pub const FOREIGN: [usize; 7] = [
     0xffff_ffff_8010_0000,
 ];
 
-/// A system call with any arguments.
+/// A system call with any arguments: integers, addresses outside this process's memory or inside [`Grown`] memory.
 pub fn call(number: usize, arguments: &[usize]) -> SysResult<usize> {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
-    // SAFETY: callers pass integers, addresses outside this process's memory or inside `Grown`
-    // memory, which no Rust object occupies; what the kernel does there harms no object.
-    Errno::from_result(unsafe { sys::raw(number, all) })
+    // SAFETY: module head, 2.
+    Errno::from_result(unsafe { super::raw(number, all) })
 }
 
 /// Reads a byte.
@@ -75,8 +76,8 @@ pub fn stack_pointer() -> usize {
 /// Moves the end of the heap. Only the memory of the caller's [`Grown`]s may be given back: the
 /// runner has prepared the allocator's heap so that it lies below.
 pub fn sbrk(delta: isize) -> SysResult<usize> {
-    // SAFETY: see above; nothing of Rust's lies in what is given back.
-    unsafe { sys::sbrk(delta) }
+    // SAFETY: module head, 3.
+    unsafe { super::sbrk(delta) }
 }
 
 /// Memory from `sbrk` that belongs to a test.
