@@ -93,16 +93,6 @@ impl Segment {
     pub fn pages(&self) -> u64 {
         (self.end() - self.address) / PAGE_SIZE
     }
-
-    /// What of the page at `page` (a page address inside the segment) comes from the file: offset
-    /// and length. The rest is zero.
-    pub fn file_part(&self, page: u64) -> (u64, usize) {
-        let into = page.saturating_sub(self.address).min(self.file_size);
-        (
-            self.file_offset + into,
-            (self.file_size - into).min(PAGE_SIZE) as usize,
-        )
-    }
 }
 
 /// How to load a program.

@@ -291,11 +291,6 @@ impl<R: Read> BufReader<R> {
     pub fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.buffer.len());
     }
-
-    /// The reader below.
-    pub fn get_ref(&self) -> &R {
-        &self.inner
-    }
 }
 
 impl<R: Read> Read for BufReader<R> {

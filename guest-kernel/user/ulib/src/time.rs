@@ -83,14 +83,6 @@ impl DateTime {
     pub fn weekday(&self) -> &'static str {
         ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][self.days.rem_euclid(7) as usize]
     }
-
-    /// Three letters.
-    pub fn month_name(&self) -> &'static str {
-        let names = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
-        names[usize::from(self.month - 1) % 12]
-    }
 }
 
 /// ISO 8601.
