@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use harness::{Accelerator, Hypervisor, MachineConfig, Network};
+use harness::{Accelerator, Boot, Hypervisor, MachineConfig, Network};
 use tempfile::TempDir;
 
 use crate::workspace::Workspace;
@@ -22,7 +22,8 @@ pub struct Kept {
 
 impl Kept {
     /// For machines like this one; nothing if they cannot be resumed: BitVisor's own boot is part of what is watched,
-    /// several CPUs are not all stopped before their first instruction, and of a foreign disk the entry is not known.
+    /// several CPUs are not all stopped before their first instruction, of a foreign disk the entry is not known, and a direct
+    /// boot is fast already.
     ///
     /// # Errors
     /// When there is no temporary folder or the kernel is not built.
@@ -38,7 +39,7 @@ impl Kept {
             && machine.by_hand.is_none()
             && machine.further.is_empty()
             && matches!(machine.network, Network::User);
-        if !plain || machine.disk != workspace.image("disk.img") {
+        if !plain || machine.boot != Boot::Disk(workspace.image("disk.img")) {
             return Ok(None);
         }
         let path = workspace.guest_binary(binary);
