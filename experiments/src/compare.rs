@@ -1,14 +1,15 @@
-//! Two runs side by side: changed verdicts, and changed times with noise bands.
+//! Two runs side by side: changed verdicts, where the traces of those part, and changed times with noise bands.
 //!
 //! A time counts as changed when the new median lies outside the 5th to 95th percentile of the old run, the old
 //! one outside those of the new, and they differ by more than 3 %. In software emulation times are not compared.
 
 use crate::{
+    excerpt::Excerpts,
     result::{Row, Run},
     table::one_line,
 };
 use std::fmt::Write;
-use trace_record::verdict::Verdict;
+use trace_record::{run::machine_dir, verdict::Verdict};
 
 /// A verdict that is another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,19 @@ pub struct TimeChange {
     pub after: u64,
 }
 
+/// Where two traces of an experiment part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceChange {
+    /// The experiment.
+    pub id: String,
+    /// Which of its requests and answers, from 1.
+    pub number: usize,
+    /// In the first run; nothing where its trace ended before.
+    pub before: Option<String>,
+    /// In the second run.
+    pub after: Option<String>,
+}
+
 /// What differs between two runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -43,6 +57,8 @@ pub struct Comparison {
     pub verdicts: Vec<VerdictChange>,
     /// Times beyond their noise bands.
     pub times: Vec<TimeChange>,
+    /// First requests or answers that differ, of the experiments whose verdict changed.
+    pub traces: Vec<TraceChange>,
     /// Why times were not compared.
     pub times_left_out: Option<&'static str>,
 }
@@ -74,6 +90,17 @@ pub fn compare(before: &Run, after: &Run) -> Comparison {
             reason: line.reason.clone(),
         });
     }
+    let changed: Vec<String> = comparison
+        .verdicts
+        .iter()
+        .filter(|change| change.before.is_some() && change.after.is_some())
+        .map(|change| change.id.clone())
+        .collect();
+    for id in changed {
+        comparison
+            .traces
+            .extend(first_difference(before, after, &id));
+    }
     if before.info.emulated || after.info.emulated {
         comparison.times_left_out =
             Some("software emulation: ticks say nothing about real machines");
@@ -100,6 +127,26 @@ pub fn compare(before: &Run, after: &Run) -> Comparison {
     comparison
 }
 
+fn first_difference(before: &Run, after: &Run, id: &str) -> Option<TraceChange> {
+    let dialogue = |run: &Run| -> Option<Vec<String>> {
+        let line = run.results.iter().find(|line| line.id == id)?;
+        let boot = Excerpts::of_boot(&run.folder.join(machine_dir(line.machine)));
+        Some(boot.dialogue(id))
+    };
+    parting(id, &dialogue(before)?, &dialogue(after)?)
+}
+
+fn parting(id: &str, before: &[String], after: &[String]) -> Option<TraceChange> {
+    let length = before.len().max(after.len());
+    let at = (0..length).find(|&at| before.get(at) != after.get(at))?;
+    Some(TraceChange {
+        id: id.to_owned(),
+        number: at + 1,
+        before: before.get(at).cloned(),
+        after: after.get(at).cloned(),
+    })
+}
+
 fn differs(old: &Row, new: &Row) -> bool {
     let outside = |value: u64, row: &Row| value < row.p5 || value > row.p95;
     let apart = old.median.abs_diff(new.median) * 100 > old.median.max(1) * 3;
@@ -120,6 +167,14 @@ impl Comparison {
                 change.reason
             );
             let _ = writeln!(out, "{}", one_line(&line, width));
+        }
+        for change in &self.traces {
+            let line = format!("{}: traces part at record {}", change.id, change.number);
+            let _ = writeln!(out, "{}", one_line(&line, width));
+            for (sign, text) in [("-", &change.before), ("+", &change.after)] {
+                let text = text.as_deref().unwrap_or("(the trace ends)");
+                let _ = writeln!(out, "{}", one_line(&format!("  {sign} {text}"), width));
+            }
         }
         for change in &self.times {
             let percent = change.after as i128 * 100 / i128::from(change.before.max(1)) - 100;
@@ -193,6 +248,17 @@ mod tests {
         assert_eq!(changes.verdicts.len(), 1);
         assert!(changes.times.is_empty() && changes.times_left_out.is_some());
         assert!(changes.text(80).contains("exit-cost: PASS -> FAIL: r"));
+    }
+
+    #[test]
+    fn traces_part_where_the_first_answer_differs() {
+        let texts = |list: &[&str]| -> Vec<String> { list.iter().map(|&x| x.into()).collect() };
+        let same = texts(&["a", "b"]);
+        assert_eq!(parting("x", &same, &same), None);
+        let change = parting("x", &same, &texts(&["a", "c"])).unwrap();
+        assert_eq!((change.number, change.after.as_deref()), (2, Some("c")));
+        let change = parting("x", &same, &texts(&["a"])).unwrap();
+        assert_eq!((change.number, change.after), (2, None));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod catalogue;
 pub mod compare;
 pub mod defects;
+pub mod excerpt;
 pub mod expectations;
 pub mod formats;
 pub mod matrix;

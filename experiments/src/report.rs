@@ -3,11 +3,17 @@
 //! All text of guest, hypervisor and scripts goes through [`escape_markup`].
 
 use crate::{
+    excerpt::Excerpts,
     formats::escape_markup,
     result::{ResultLine, Row, Run},
     table::counts,
 };
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
+use trace_record::{run::machine_dir, verdict::Verdict};
+
+/// Trace records shown of an experiment with nothing to explain, and of one with something.
+const FEW: usize = 8;
+const MANY: usize = 40;
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}\
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}\
@@ -41,14 +47,18 @@ pub fn html(run: &Run) -> String {
         );
     }
     out.push_str("</table>\n");
+    let mut excerpts = BTreeMap::new();
     for line in &run.results {
-        details(&mut out, run, line);
+        let boot = excerpts
+            .entry(line.machine)
+            .or_insert_with(|| Excerpts::of_boot(&run.folder.join(machine_dir(line.machine))));
+        details(&mut out, run, line, boot);
     }
     environment(&mut out, run);
     out
 }
 
-fn details(out: &mut String, run: &Run, line: &ResultLine) {
+fn details(out: &mut String, run: &Run, line: &ResultLine, boot: &Excerpts) {
     let id = escape_markup(&line.id);
     let word = line.verdict.word();
     let _ = writeln!(
@@ -78,6 +88,7 @@ fn details(out: &mut String, run: &Run, line: &ResultLine) {
             escape_markup(&line.detail)
         );
     }
+    trace(out, line, boot);
     if line.measurements.is_empty() {
         return;
     }
@@ -101,6 +112,25 @@ fn details(out: &mut String, run: &Run, line: &ResultLine) {
     }
     out.push_str("</table>\n");
     plot(out, &line.measurements);
+}
+
+/// The last records of the experiment's part of the trace.
+fn trace(out: &mut String, line: &ResultLine, boot: &Excerpts) {
+    let quiet = matches!(line.verdict, Verdict::Pass | Verdict::Info | Verdict::Skip);
+    let records = boot.last(&line.id, if quiet { FEW } else { MANY });
+    if records.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "<details{}><summary>the last {} trace records</summary><pre>",
+        if quiet { "" } else { " open" },
+        records.len()
+    );
+    for record in records {
+        let _ = writeln!(out, "{}", escape_markup(&record.to_string()));
+    }
+    out.push_str("</pre></details>\n");
 }
 
 /// Boxes from p5 to p95 with the median, whiskers from min to p99, on a logarithmic axis.

@@ -14,12 +14,14 @@ use crate::interrupt::Interrupt;
 use crate::needs::Consent;
 use crate::run::command::{self, Request};
 use crate::run::plan::Choice;
+use crate::run::replay;
 use crate::service::{self, Note};
 use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, run, shell, trace,
+    catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results, run,
+    scaffold, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
@@ -57,6 +59,15 @@ enum Command {
     Experiments(catalogue::Command),
     /// Plant each defect in labvisor and see whether its experiments catch it.
     Matrix(matrix::Options),
+    /// Write a run's report: one HTML page, JUnit XML or KTAP.
+    Report(results::Report),
+    /// Show what differs between two runs: verdicts, where their traces part, and times.
+    Compare(results::Compare),
+    /// Repeat one experiment of a run from its folder.
+    Replay(replay::Options),
+    /// Begin an experiment or a planted defect.
+    #[command(subcommand)]
+    New(scaffold::Command),
     /// Show or export what a guest recorded.
     #[command(subcommand)]
     Trace(trace::Command),
@@ -261,6 +272,10 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Monitor(options) => monitor::run(&workspace, options),
         Command::Experiments(command) => catalogue::run(&workspace, command),
         Command::Matrix(options) => matrix::run(&workspace, consent, options),
+        Command::Report(options) => results::report(&workspace, options),
+        Command::Compare(options) => results::compare(&workspace, options),
+        Command::Replay(options) => replay::run(&workspace, consent, options),
+        Command::New(command) => scaffold::run(command),
         Command::Trace(command) => trace::run(command),
         Command::Fs(options) => fs::run(&workspace, options),
         Command::Bitvisor(command) => bitvisor_command(command),
@@ -416,6 +431,7 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
         safe: options.safe,
         parameters: options.parameters.clone(),
         seed: options.seed,
+        exactly: Vec::new(),
     };
     let folder = options
         .catalogue
@@ -426,7 +442,7 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
     let machine = options.machine.config(workspace, consent, logs)?;
     network::must_reach_server(&machine.network)?;
     let time_limit = options.time_limit.map(Duration::from_secs);
-    command::run(
+    let (outcome, _) = command::run(
         workspace,
         catalogue,
         machine,
@@ -440,7 +456,8 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
                 .clone()
                 .unwrap_or_else(|| workspace.path("runs")),
         },
-    )
+    )?;
+    Ok(outcome)
 }
 
 fn bitvisor_command(command: &bitvisor_config::cli::Command) -> Result<Outcome> {

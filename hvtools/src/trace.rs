@@ -9,7 +9,7 @@ use harness::Outcome;
 use monitor_ui::Output;
 use trace_record::{FileHeader, Reader, run};
 
-use crate::pcapng;
+use crate::{export, pcapng};
 
 /// What to do with a trace.
 #[derive(Debug, Subcommand)]
@@ -33,6 +33,13 @@ pub enum Command {
         /// have been on, as with `--trace packet`.
         #[arg(long, group = "format")]
         pcap: bool,
+        /// The trace-event format of Chrome and Perfetto: requests and exits as spans, the guest's side and the
+        /// hypervisor's one above the other. Open it in ui.perfetto.dev or chrome://tracing.
+        #[arg(long, group = "format")]
+        chrome: bool,
+        /// Common Trace Format 1.8 (babeltrace2, Trace Compass), into this new folder.
+        #[arg(long, group = "format", value_name = "FOLDER")]
+        ctf: Option<PathBuf>,
     },
 }
 
@@ -46,6 +53,23 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Export {
             path, pcap: true, ..
         } => pcap(&trace_file(path)),
+        Command::Export {
+            path, chrome: true, ..
+        } => {
+            let (header, mut reader) = open(&trace_file(path))?;
+            let mut out = BufWriter::new(std::io::stdout().lock());
+            let done = export::chrome::write(&header, &mut reader, &mut out)?;
+            out.flush()?;
+            Ok(done.told())
+        }
+        Command::Export {
+            path,
+            ctf: Some(folder),
+            ..
+        } => {
+            let (header, mut reader) = open(&trace_file(path))?;
+            Ok(export::ctf::write(&header, &mut reader, folder)?.told())
+        }
         Command::Export { path, csv, .. } => {
             let mut monitor = monitor_ui::Options::file(trace_file(path));
             monitor.output = if *csv { Output::Csv } else { Output::Json };

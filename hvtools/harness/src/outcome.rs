@@ -21,6 +21,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Of verdicts whose worst has this exit status.
+    #[must_use]
+    pub fn of_verdicts(status: u8) -> Outcome {
+        match status {
+            0 => Outcome::AsExpected,
+            1 => Outcome::Unexpected,
+            2 => Outcome::Ours,
+            _ => Outcome::Died,
+        }
+    }
+
     /// The worse of two outcomes.
     #[must_use]
     pub fn worst(self, other: Outcome) -> Outcome {

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use experiments::{Catalogue, Expectations, Run};
@@ -11,13 +10,13 @@ use harness::{MachineConfig, Server};
 
 use crate::build::Freshness;
 use crate::interrupt::Interrupt;
-use crate::run::command::describe;
+use crate::run::Job;
+use crate::run::command::{carry_out, describe};
 use crate::run::folder::RunFolder;
 use crate::run::kept::Kept;
 use crate::run::plan::{self, Choice};
 use crate::run::progress::Reporter;
 use crate::run::record::Recorder;
-use crate::run::{self, Job};
 use crate::service;
 use crate::workspace::Workspace;
 
@@ -122,33 +121,24 @@ impl Crew<'_> {
         let mut machine = self.machine.clone();
         machine.labvisor.clone_from(&order.labvisor);
         let mut info = describe(&folder, &machine, choice.seed, plan.len());
-        experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
         let mut recorder = Recorder::of_catalogue(
             Reporter::silent(),
             self.catalogue.clone(),
             Expectations::default(),
             folder.path(),
         )?;
-        let start = Instant::now();
-        let report = run::execute(
-            Job {
-                machine,
-                program: "hx",
-                folder: &folder,
-                server,
-                interrupt: self.interrupt,
-                kept: self.kept,
-                first_boots: false,
-                deadline: None,
-                recorder: &mut recorder,
-            },
-            plan,
-        )?;
-        info.took_ms = u64::try_from(start.elapsed().as_millis()).ok();
-        info.machines = report.machines;
-        info.server_restarts = report.server_restarts;
-        info.exit_status = Some(experiments::exit_status(recorder.verdicts().into_iter()));
-        experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
+        let mut job = Job {
+            machine,
+            program: "hx",
+            folder: &folder,
+            server,
+            interrupt: self.interrupt,
+            kept: self.kept,
+            first_boots: false,
+            deadline: None,
+            recorder: &mut recorder,
+        };
+        carry_out(&mut job, plan, &mut info)?;
         Ok(Run {
             folder: folder.path().to_owned(),
             info,

@@ -6,9 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use experiments::{Catalogue, Expectations, RunInfo, table};
+use experiments::{Catalogue, Expectations, ResultLine, RunInfo, table};
 use harness::{Accelerator, Hypervisor, MachineConfig, Outcome};
 use monitor_ui::Runs;
+use trace_record::run::PlanItem;
 
 use super::boot::End;
 use super::folder::RunFolder;
@@ -16,6 +17,7 @@ use super::kept::Kept;
 use super::plan::{self, Choice};
 use super::progress::Reporter;
 use super::record::Recorder;
+use super::replay;
 use super::{Job, Planned, RunReport, execute};
 use crate::build::Freshness;
 use crate::doctor;
@@ -53,7 +55,7 @@ pub fn check(folder: &Path, choice: &Choice) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-/// Runs the request, writes the run folder, prints the table.
+/// Runs the request, writes the run folder, prints the table; tells the results, too.
 ///
 /// # Errors
 /// When the run cannot be set up.
@@ -62,7 +64,7 @@ pub fn run(
     catalogue: Catalogue,
     machine: MachineConfig,
     request: &Request,
-) -> Result<Outcome> {
+) -> Result<(Outcome, Vec<ResultLine>)> {
     let plan = plan::choose(&catalogue, &request.choice)?;
     let expectations = Expectations::load(
         &workspace.path("experiments/expectations"),
@@ -78,7 +80,6 @@ pub fn run(
     let folder = RunFolder::create(&request.runs, SystemTime::now())?;
     let _note = Note::leave(workspace, &server, Some(folder.id()))?;
     let mut info = describe(&folder, &machine, request.choice.seed, plan.len());
-    experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
 
     let (mut reporter, screen) = if request.monitor {
         let (notes, lines) = mpsc::channel();
@@ -101,8 +102,7 @@ pub fn run(
     ));
     let mut recorder = Recorder::of_catalogue(reporter, catalogue, expectations, folder.path())?;
     let kept = Kept::of(workspace, &machine)?;
-    let start = Instant::now();
-    let job = Job {
+    let mut job = Job {
         machine,
         program: "hx",
         folder: &folder,
@@ -110,35 +110,58 @@ pub fn run(
         interrupt: &interrupt,
         kept: kept.as_ref(),
         first_boots: true,
-        deadline: request.time_limit.map(|limit| start + limit),
+        deadline: request.time_limit.map(|limit| Instant::now() + limit),
         recorder: &mut recorder,
     };
     let report = match screen {
-        None => execute(job, plan),
-        Some(screen) => beside_monitor(job, plan, screen, &interrupt),
+        None => carry_out(&mut job, plan, &mut info),
+        Some(screen) => beside_monitor(&mut job, plan, &mut info, screen, &interrupt),
     };
-    let report = report.context("the run stopped")?;
-    let outcome = outcome(&report, &recorder);
+    let report = report?;
+    tell(&recorder, &report, &info, folder.path());
+    Ok((outcome(&report, &recorder), recorder.lines().to_vec()))
+}
+
+/// Runs the plan; keeps its scripts, and what `run.json` says, in the run folder. The run ends here, however long a
+/// monitor is still looked at.
+///
+/// # Errors
+/// When a machine cannot be set up or the run folder cannot be written.
+pub(crate) fn carry_out(
+    job: &mut Job<'_>,
+    plan: Vec<Planned>,
+    info: &mut RunInfo,
+) -> Result<RunReport> {
+    let write = |info: &RunInfo, folder: &RunFolder| {
+        experiments::write_run(folder.path(), info).context("cannot write run.json")
+    };
+    write(info, job.folder)?;
+    let items: Vec<PlanItem> = plan.iter().map(|planned| planned.item.clone()).collect();
+    if let Some(catalogue) = job.recorder.catalogue() {
+        replay::keep_scripts(catalogue, &items, job.folder.path())?;
+    }
+    let start = Instant::now();
+    let report = execute(job, plan).context("the run stopped")?;
     info.took_ms = u64::try_from(start.elapsed().as_millis()).ok();
     info.machines = report.machines;
     info.mbr_retries = report.mbr_retries;
     info.server_restarts = report.server_restarts;
-    info.exit_status = Some(outcome as u8);
-    experiments::write_run(folder.path(), &info).context("cannot write run.json")?;
-    tell(&recorder, &report, &info, folder.path());
-    Ok(outcome)
+    info.exit_status = Some(outcome(&report, job.recorder) as u8);
+    write(info, job.folder)?;
+    Ok(report)
 }
 
 /// Runs while the monitor has the terminal. It stays when the run is over, until the person leaves it; leaving it earlier
 /// ends the run.
 fn beside_monitor(
-    job: Job<'_>,
+    job: &mut Job<'_>,
     plan: Vec<Planned>,
+    info: &mut RunInfo,
     screen: monitor_ui::Options,
     interrupt: &Interrupt,
 ) -> Result<RunReport> {
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| execute(job, plan));
+        let worker = scope.spawn(|| carry_out(job, plan, info));
         let shown = monitor_ui::run(screen);
         if !worker.is_finished() {
             interrupt.request();
@@ -191,12 +214,8 @@ fn tell(recorder: &Recorder, report: &RunReport, info: &RunInfo, folder: &Path) 
 }
 
 fn outcome(report: &RunReport, recorder: &Recorder) -> Outcome {
-    let verdicts = match experiments::exit_status(recorder.verdicts().into_iter()) {
-        0 => Outcome::AsExpected,
-        1 => Outcome::Unexpected,
-        2 => Outcome::Ours,
-        _ => Outcome::Died,
-    };
+    let worst = experiments::exit_status(recorder.verdicts().into_iter());
+    let verdicts = Outcome::of_verdicts(worst);
     match report.end {
         End::Interrupted => Outcome::Interrupted,
         _ if !report.left.is_empty() => verdicts.worst(Outcome::Ours),

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod progress;
 pub mod pulse;
 pub mod record;
+pub mod replay;
 pub mod tests;
 pub mod verdicts;
 
@@ -101,7 +102,7 @@ pub struct RunReport {
 ///
 /// # Errors
 /// When a machine cannot be set up. What experiments do to machines is in the findings.
-pub fn execute(mut job: Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
+pub fn execute(job: &mut Job<'_>, plan: Vec<Planned>) -> Result<RunReport> {
     let mut batches = batches(plan);
     let mut report = RunReport {
         left: Vec::new(),

@@ -4,6 +4,8 @@ use anyhow::{Result, bail};
 use engine::head::Need;
 use experiments::{Catalogue, Experiment};
 
+use trace_record::run::PlanItem;
+
 use super::Planned;
 
 /// What the person asked for.
@@ -17,6 +19,8 @@ pub struct Choice {
     pub parameters: Vec<String>,
     /// Seed of the random numbers.
     pub seed: u64,
+    /// Lines of another run's plan, to be repeated as they are, seed and parameters.
+    pub exactly: Vec<PlanItem>,
 }
 
 /// Chooses.
@@ -52,8 +56,12 @@ pub fn choose(catalogue: &Catalogue, choice: &Choice) -> Result<Vec<Planned>> {
             .filter(|word| has(experiment, word))
             .cloned()
             .collect();
+        let exact = choice.exactly.iter().find(|item| item.id == experiment.id);
         Ok(Planned {
-            item: experiment.plan(choice.seed, &words)?,
+            item: match exact {
+                Some(item) => item.clone(),
+                None => experiment.plan(choice.seed, &words)?,
+            },
             alone: experiment.may_crash(),
             second_network: experiment.head.needs.contains(&Need::TestDevice),
         })

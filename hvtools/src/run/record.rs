@@ -112,6 +112,15 @@ impl Recorder {
         Ok(())
     }
 
+    /// The catalogue whose experiments run, if one does.
+    #[must_use]
+    pub fn catalogue(&self) -> Option<&Catalogue> {
+        match &self.book {
+            Book::Results { catalogue, .. } => Some(catalogue),
+            Book::Findings(_) => None,
+        }
+    }
+
     /// The lines written so far.
     #[must_use]
     pub fn lines(&self) -> &[ResultLine] {

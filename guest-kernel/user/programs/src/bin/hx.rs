@@ -79,6 +79,7 @@ fn carry_out(folder: &str) -> Result<i32> {
         let sequence = 2 * index as u32;
         verdicts.write_all(&plan::started(sequence, &item.id))?;
         println!("[{}/{}] {}", index + 1, items.len(), item.id);
+        mark(&format!("begin {}", item.id));
         let (mut answer, mut result) = io::pipe()?;
         // Moved into the closure, the writing end closes here when the child has its copy.
         let child = process::fork(move || {
@@ -98,11 +99,17 @@ fn carry_out(folder: &str) -> Result<i32> {
             message = vec![report.verdict.exit_status()];
             message.extend(plan::finished(sequence + 1, &item.id, report));
         }
+        mark(&format!("end {}", item.id));
         verdicts.write_all(&message[1..])?;
         worst = worst.max(i32::from(message[0]));
     }
     println!("hx: {} experiments, status {worst}", items.len());
     Ok(worst)
+}
+
+/// Says in the trace which records belong to which experiment. Without tracing there is nothing to mark.
+fn mark(text: &str) {
+    let _ = sys::trace_event(text.as_bytes());
 }
 
 fn run_item(item: &plan::PlanItem) -> Report {
