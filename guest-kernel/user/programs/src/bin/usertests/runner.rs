@@ -3,7 +3,7 @@
 use crate::check::{Needs, Test, quick};
 use core::time::Duration;
 use trace_record::verdict::Verdict;
-use ulib::abi::info::MemoryInfo;
+use ulib::abi::info::{MemoryInfo, ProcessInfo};
 use ulib::io::AsFd;
 use ulib::prelude::*;
 
@@ -17,6 +17,8 @@ const HEAP_BYTES: usize = 256 * 1024;
 const LIMIT: Duration = Duration::from_secs(120);
 /// The same for a slow one.
 const LIMIT_SLOW: Duration = Duration::from_secs(900);
+/// More processes than the kernel has room for.
+const PROCESSES: usize = 256;
 /// Dead processes give their last pages back a little after `wait` returned; so often, a tick
 /// apart, the count is read again.
 const SETTLE_ROUNDS: u32 = 20;
@@ -77,6 +79,8 @@ fn missing(needs: Needs) -> Option<&'static str> {
 /// Runs the test; why it failed, or `None`. The pipe's end is reached when all processes that
 /// descend from the test are gone.
 fn run_in_child(test: &Test) -> Result<Option<String>> {
+    // Made now: a test that is late may have taken all memory.
+    let mut processes = vec![ProcessInfo::default(); PROCESSES];
     let (mut reader, mut writer) = io::pipe()?;
     let child = process::fork(|| {
         let _ = sys::close(reader.fd());
@@ -98,8 +102,7 @@ fn run_in_child(test: &Test) -> Result<Option<String>> {
         match ulib::net::wait_readable(&[reader.fd()], Some(limit)) {
             Ok(ready) if ready.is_empty() && !late => {
                 late = true;
-                // It may be gone already, and only something it started be left.
-                let _ = child.kill();
+                kill_family(child.id(), &mut processes);
                 continue;
             }
             Ok(ready) if ready.is_empty() => break,
@@ -123,6 +126,28 @@ fn run_in_child(test: &Test) -> Result<Option<String>> {
         ulib::start::EXIT_PANIC => Some(format!("panicked {text}")),
         status => Some(format!("status {status} {text}")),
     })
+}
+
+/// Kills a test and everything that descends from it, or what it holds would be missing in all tests behind it. The test
+/// itself may be gone already, and only something it started be left.
+fn kill_family(test: i32, processes: &mut [ProcessInfo]) {
+    let count = sys::ps(processes).unwrap_or(0);
+    let mut family = vec![test.unsigned_abs()];
+    let mut known = 0;
+    while known < family.len() {
+        let parent = family[known];
+        known += 1;
+        family.extend(
+            processes[..count]
+                .iter()
+                .filter(|process| process.parent == parent)
+                .map(|process| process.pid),
+        );
+    }
+    // Parents first, so that none of them starts another.
+    for pid in family {
+        let _ = sys::kill(pid.cast_signed());
+    }
 }
 
 /// Names in the scratch directory, which are removed.
