@@ -16,6 +16,18 @@ pub const PACKAGES: [&str; 3] = ["kernel", "programs", "labvisor"];
 /// # Errors
 /// When cargo cannot be run or the guest does not compile.
 pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<()> {
+    let status = cargo(workspace, packages, &workspace.guest_target())
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the guest does not compile (see above)");
+    }
+    Ok(())
+}
+
+/// The cargo that builds `packages` for the guest, below `target`.
+#[must_use]
+pub fn cargo(workspace: &Workspace, packages: &[&str], target: &Path) -> Command {
     let mut cargo = workspace.cargo();
     cargo
         .args([
@@ -26,7 +38,7 @@ pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<()> {
             "guest",
             "--target-dir",
         ])
-        .arg(workspace.guest_target());
+        .arg(target);
     // Our own environment's flags are for the host; the guest's stand in `.cargo/config.toml`.
     cargo
         .env_remove("RUSTFLAGS")
@@ -35,11 +47,7 @@ pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     for package in packages {
         cargo.args(["--package", package]);
     }
-    let status = cargo.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the guest does not compile (see above)");
-    }
-    Ok(())
+    cargo
 }
 
 /// The C programs of `guest-kernel/user/c`.

@@ -8,7 +8,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Tells whether somebody asked us to stop.
 #[derive(Clone, Debug)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    flag: Arc<AtomicBool>,
+    /// Of the whole, where this one is for a part of it.
+    whole: Option<Arc<AtomicBool>>,
+}
 
 impl Interrupt {
     /// From now on the signals only set a flag; a second Ctrl-C while the first is being obeyed changes nothing.
@@ -21,23 +25,51 @@ impl Interrupt {
             signal_hook::flag::register(signal, Arc::clone(&flag))
                 .context("cannot watch for signals")?;
         }
-        Ok(Interrupt(flag))
+        Ok(Interrupt { flag, whole: None })
+    }
+
+    /// One for a part: it can be stopped by itself, and stops with the whole.
+    #[must_use]
+    pub fn part(&self) -> Interrupt {
+        Interrupt {
+            flag: Arc::default(),
+            whole: Some(Arc::clone(&self.flag)),
+        }
     }
 
     /// The flag itself, for somebody who stops at the same signals.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.flag)
     }
 
     /// Asks, as a signal would.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.flag.store(true, Ordering::Relaxed);
     }
 
     /// Somebody asked.
     #[must_use]
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        set(&self.flag) || self.whole.as_ref().is_some_and(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_stops_by_itself_and_with_the_whole() {
+        let whole = Interrupt {
+            flag: Arc::default(),
+            whole: None,
+        };
+        let (one, other) = (whole.part(), whole.part());
+        one.request();
+        assert!(one.requested() && !other.requested() && !whole.requested());
+        whole.request();
+        assert!(other.requested());
     }
 }

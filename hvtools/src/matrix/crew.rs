@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use experiments::{Catalogue, Expectations, Run};
 use harness::{MachineConfig, Server};
 
+use super::mutants;
 use crate::build::Freshness;
 use crate::interrupt::Interrupt;
 use crate::run::Job;
@@ -31,6 +32,8 @@ pub struct Order {
     pub experiments: Vec<String>,
     /// All share a machine, even those that may take it down: whoever does so is no good anyway.
     pub shared: bool,
+    /// Ends with the first verdict that is no PASS and no INFO.
+    pub until_found: bool,
 }
 
 /// What all workers share.
@@ -127,12 +130,16 @@ impl Crew<'_> {
             Expectations::default(),
             folder.path(),
         )?;
+        let interrupt = self.interrupt.part();
+        if order.until_found {
+            recorder.stop_at(mutants::is_notice, interrupt.clone());
+        }
         let mut job = Job {
             machine,
             program: "hx",
             folder: &folder,
             server,
-            interrupt: self.interrupt,
+            interrupt: &interrupt,
             kept: self.kept,
             first_boots: false,
             deadline: None,

@@ -1,6 +1,7 @@
 //! `hv matrix`: every planted defect on labvisor, with the experiments that must catch it.
 
 pub mod crew;
+pub mod mutants;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -40,6 +41,12 @@ pub struct Options {
     /// Only the K-th of N parts, as in `2/4`.
     #[arg(long, value_name = "K/N", value_parser = parse_part)]
     part: Option<Part>,
+    /// Instead: N small random changes to labvisor's exit handlers, one at a time; which does the catalogue notice?
+    #[arg(long, value_name = "N", conflicts_with_all = ["only", "list", "part", "json"])]
+    mutants: Option<usize>,
+    /// With --mutants: which changes.
+    #[arg(long, default_value_t = 1, requires = "mutants")]
+    seed: u64,
     /// Print JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -125,6 +132,9 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         None => workspace.path("target/matrix"),
     };
     let folder = RunFolder::create(&runs, SystemTime::now())?;
+    if let Some(count) = options.mutants {
+        return mutants::run(workspace, count, options.seed, folder.path());
+    }
 
     // Where the catalogue lacks an experiment, its row is not run; that is a finding, too.
     let known = |ids: &[String]| -> Vec<String> {
@@ -142,12 +152,14 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         labvisor: String::new(),
         experiments: known(&clean),
         shared: true,
+        until_found: false,
     }];
     orders.extend(rows.iter().map(|row| Order {
         name: format!("{}-{}", row.kind.word(), row.id),
         labvisor: row.option(),
         experiments: known(&row.caught_by),
         shared: false,
+        until_found: false,
     }));
     orders.retain(|order| !order.experiments.is_empty());
 

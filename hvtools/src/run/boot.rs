@@ -11,7 +11,7 @@ use harness::{Ended, Machine, MachineConfig, Server, Sign, Watch};
 use trace_record::run::{self, PlanItem};
 use trace_record::verdict::{Progress, Verdict, VerdictRecord};
 
-use super::pulse::Pulse;
+use super::pulse::{self, Pulse};
 use super::record::Recorder;
 use super::verdicts::VerdictTail;
 use crate::interrupt::Interrupt;
@@ -271,7 +271,12 @@ impl Boot {
             return Ok(None);
         }
         let silence = self.pulse.silence();
-        if silence.is_some_and(|silence| silence > HEARTBEAT_LIMIT) {
+        let silent = silence.is_some_and(|silence| silence > HEARTBEAT_LIMIT);
+        // A declared batch with interrupts off may take until the experiment's own time limit.
+        let limit_reached = self.running.as_ref().is_none_or(|(item, since)| {
+            since.elapsed() > Duration::from_secs(item.time_limit_s.into())
+        });
+        if silent && (limit_reached || !pulse::silence_is_declared(&self.folder)) {
             let reason = format!("no heartbeat for {} s", HEARTBEAT_LIMIT.as_secs());
             return self.died(Verdict::Hang, &reason, around);
         }

@@ -8,12 +8,21 @@ use experiments::{Catalogue, Expectations, Raw, ResultLine, ResultWriter};
 use trace_record::verdict::Verdict;
 
 use super::progress::Reporter;
+use crate::interrupt::Interrupt;
 
 /// Who turns findings into results.
 #[derive(Debug)]
 pub struct Recorder {
     reporter: Reporter,
     book: Book,
+    stop: Option<Stop>,
+}
+
+/// Stops a run at the first finding of some kind.
+#[derive(Debug)]
+struct Stop {
+    at: fn(Verdict) -> bool,
+    by: Interrupt,
 }
 
 /// What findings become.
@@ -45,6 +54,7 @@ impl Recorder {
             .with_context(|| format!("cannot create results.jsonl in {}", folder.display()))?;
         Ok(Recorder {
             reporter,
+            stop: None,
             book: Book::Results {
                 catalogue,
                 expectations,
@@ -59,8 +69,14 @@ impl Recorder {
     pub fn of_tests(reporter: Reporter) -> Recorder {
         Recorder {
             reporter,
+            stop: None,
             book: Book::Findings(Vec::new()),
         }
+    }
+
+    /// From now on the first verdict for which `at` holds stops the run, by `by`.
+    pub fn stop_at(&mut self, at: fn(Verdict) -> bool, by: Interrupt) {
+        self.stop = Some(Stop { at, by });
     }
 
     /// Something worth knowing happened.
@@ -83,6 +99,9 @@ impl Recorder {
     /// # Errors
     /// When it cannot be written down.
     pub fn finished(&mut self, raw: Raw) -> Result<()> {
+        if let Some(stop) = self.stop.as_ref().filter(|stop| (stop.at)(raw.verdict)) {
+            stop.by.request();
+        }
         match &mut self.book {
             Book::Findings(findings) => {
                 self.reporter

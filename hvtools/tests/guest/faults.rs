@@ -325,3 +325,37 @@ fn without_qemu_the_one_command_is_named() {
         "{text}"
     );
 }
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn a_missing_verdict_is_lost() {
+    let done = faulty(&[
+        "--hypervisor",
+        "none",
+        "--only",
+        "vanishes",
+        "--only",
+        "good",
+    ]);
+    assert_eq!(done.status, 2, "{}", done.text);
+    let (verdict, reason) = done.of("vanishes");
+    assert!(
+        verdict == "LOST" && reason.contains("status 5 and without a verdict"),
+        "{verdict} {reason}"
+    );
+    assert_eq!(done.of("good").0, "PASS");
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn a_hypervisor_that_answers_no_more_is_wedged() {
+    let done = faulty(&["--only", "wedges", "--labvisor", "defect=lock-left-held"]);
+    assert_eq!(done.status, 3, "{}", done.text);
+    let (verdict, reason) = done.of("wedges");
+    assert!(
+        verdict == "WEDGED" && reason.contains("the reference request answered"),
+        "{verdict} {reason}"
+    );
+    let done = faulty(&["--only", "wedges"]);
+    assert_eq!(done.of("wedges").0, "PASS", "{}", done.text);
+}

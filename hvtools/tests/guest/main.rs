@@ -4,8 +4,10 @@
 mod boot;
 mod faults;
 mod loading;
+mod matrix;
 mod media;
 mod network;
+mod results;
 mod runs;
 mod support;
 mod table1;
