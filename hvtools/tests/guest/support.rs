@@ -1,5 +1,6 @@
 //! What the tests share: machines at a prompt, and `hv` as a child.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -132,6 +133,7 @@ pub struct Done {
     pub status: i32,
     pub text: String,
     pub run: Run,
+    pub folder: PathBuf,
     _runs: TempDir,
 }
 
@@ -163,6 +165,7 @@ impl Hv {
             status: output.status.code().unwrap_or(-1),
             text,
             run,
+            folder,
             _runs: self.runs,
         }
     }
@@ -184,6 +187,12 @@ impl Done {
         let line = line.unwrap_or_else(|| panic!("no result of {id}:\n{}", self.text));
         (line.verdict.word(), &line.reason)
     }
+}
+
+/// A TCP port of the loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
 }
 
 /// Waits until `condition` holds.
