@@ -64,9 +64,9 @@ pub struct TimeVal {
     pub microseconds: i64,
 }
 
-/// `what` of `netinfo`: one [`Interface`].
+/// `what` of `netinfo`: one [`Interface`]; the call returns 1.
 pub const NETINFO_INTERFACE: i32 = 1;
-/// `what` of `netinfo`: an array of [`SocketInfo`].
+/// `what` of `netinfo`: an array of [`SocketInfo`]; the call returns how many were written.
 pub const NETINFO_SOCKETS: i32 = 2;
 
 /// State of the network interface: 128 bytes.

@@ -29,6 +29,16 @@ impl Memory {
     fn ask(&mut self, question: &str) -> String {
         let sum = question.bytes().fold(0u8, u8::wrapping_add);
         write!(self.0, "${question}#{sum:02x}").unwrap();
+        loop {
+            let answer = self.packet();
+            // That the machine stopped when we came is told whenever it did.
+            if !answer.starts_with("T0") {
+                return answer;
+            }
+        }
+    }
+
+    fn packet(&mut self) -> String {
         let mut answer = String::new();
         let mut byte = [0];
         while !(answer.contains('$') && answer.contains('#')) {
