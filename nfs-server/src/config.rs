@@ -193,12 +193,18 @@ impl ConfigFile {
     }
 }
 
-/// Reads a secret from a file that nobody else may read.
+/// Reads a secret from a file that nobody else may read. In systemd's folder for credentials, which only the service
+/// can enter, the group's bits are the mask of an access list (systemd.exec(5), LoadCredential).
 pub fn read_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
     let meta =
         std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let others = match credentials {
+        Some(folder) if path.parent() == Some(Path::new(&folder)) => 0o007,
+        _ => 0o077,
+    };
+    if mode & others != 0 {
         bail!(
             "{} has mode {mode:o}, so others can read the secret: chmod 600 it",
             path.display()

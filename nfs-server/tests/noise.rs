@@ -5,6 +5,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path as HostPath;
 use std::time::Duration;
 
 use common::{Server, TOKEN, program, write_secret};
@@ -248,5 +249,20 @@ fn secrets_live_in_files_that_nobody_else_may_read() {
             !out.status.success() && text.contains("chmod 600"),
             "{text}"
         );
+    }
+    // systemd's copy of a key has an access list, whose mask shows as the group's bits. The address is nobody's, so
+    // the server stops right after it read the key.
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o440)).unwrap();
+    for (folder, complaint) in [
+        (folder.path(), "cannot listen"),
+        (HostPath::new("/"), "chmod 600"),
+    ] {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_nfs-server"))
+            .args([&export, &key, "--listen=192.0.2.1:1"])
+            .env("CREDENTIALS_DIRECTORY", folder)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && text.contains(complaint), "{text}");
     }
 }

@@ -352,6 +352,47 @@ fn another_boot_of_the_machine_is_told() {
     resume(&mut server, Resumed::Restarted);
 }
 
+/// Puts 20 MiB; when `lose_at` bytes were answered the server's machine starts again and has of the file only
+/// what was fsynced, `kept` bytes, or not even its name.
+fn put_over_a_reboot(export: &str, lose_at: u64, kept: Option<u64>) {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    let file = server.path(export).join("result");
+    let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
+    let content: Vec<u8> = (0..20u32 << 20).map(|i| (i / 3) as u8).collect();
+    let mut lost = false;
+    let put = files.put(
+        &format!("{export}/result"),
+        &mut &content[..],
+        &mut |done| {
+            if lost || done < lose_at {
+                return;
+            }
+            lost = true;
+            server.kill();
+            match kept {
+                None => std::fs::remove_file(&file).unwrap(),
+                Some(bytes) => {
+                    let opened = std::fs::File::options().write(true).open(&file).unwrap();
+                    opened.set_len(bytes).unwrap();
+                }
+            }
+            drop(open(&server.path("state"), b"the boot before"));
+            server.restart();
+        },
+    );
+    assert_eq!(put.unwrap(), content.len() as u64);
+    assert!(lost && std::fs::read(&file).unwrap() == content, "{export}");
+}
+
+#[test]
+fn what_was_not_fsynced_is_sent_again_after_a_reboot() {
+    for export in ["rw", "append"] {
+        // Before anything was fsynced: the name is gone. Later: the file is as long as the last fsync left it.
+        put_over_a_reboot(export, 1 << 20, None);
+        put_over_a_reboot(export, 10 << 20, Some(8 << 20));
+    }
+}
+
 /// Opens a journal. Another test that starts a program holds our lock between its fork and exec.
 fn open(folder: &HostPath, machine: &[u8]) -> (Journal, nfs_server::journal::Mirror) {
     for _ in 0..200 {

@@ -159,7 +159,7 @@ impl fmt::Debug for Path<'_> {
 }
 
 /// An owned [`Path`].
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct PathBuf {
     count: u8,
     names: Vec<u8>,

@@ -10,6 +10,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,9 @@ use protocol::frame::{self, FrameReader, Header};
 use protocol::message::Operation;
 use protocol::noise::{Channel, NoiseError};
 use protocol::{Errno, MAX_HELLO, Reason};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
+use tokio::time::Sleep;
 
 use crate::config::Security;
 use crate::follow::{self, Follower};
@@ -153,8 +154,9 @@ pub async fn run(
 
 impl Connection<'_> {
     async fn converse(&mut self, stopped: &mut watch::Receiver<bool>) -> End {
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.opened.into()));
         loop {
-            match self.turn(stopped).await {
+            match self.turn(stopped, alarm.as_mut()).await {
                 Ok(()) => {}
                 Err(end) => return end,
             }
@@ -162,7 +164,11 @@ impl Connection<'_> {
     }
 
     /// Does what can be done, then waits for something to do.
-    async fn turn(&mut self, stopped: &mut watch::Receiver<bool>) -> Result<(), End> {
+    async fn turn(
+        &mut self,
+        stopped: &mut watch::Receiver<bool>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Result<(), End> {
         let more_frames = self.frames().await?;
         let more_pushes = self.pump();
         self.flush()?;
@@ -175,15 +181,11 @@ impl Connection<'_> {
         if *stopped.borrow() {
             return Err(End::Told(because(Errno::ESHUTDOWN, Reason::Shutdown)));
         }
-        if room && self.read()? {
-            return Ok(());
+        // An alarm that is too early only costs a turn: with every request the deadline moves on, the alarm does not.
+        let deadline = self.deadline()?.into();
+        if alarm.is_elapsed() || deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
         }
-        let interest = match (room, self.waiting() > 0) {
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, false) => Interest::READABLE,
-            (false, _) => Interest::WRITABLE,
-        };
-        let deadline = self.deadline()?;
         // Made before the question who owns the session, so that no answer is missed in between.
         let session = self.session.clone();
         let notified = session
@@ -203,14 +205,13 @@ impl Connection<'_> {
                 None => std::future::pending().await,
             }
         };
+        let (follows, watcher) = (!self.follows.is_empty(), self.watcher.clone());
         tokio::select! {
-            ready = self.stream.ready(interest) => {
-                ready?;
-            }
-            () = self.watcher.notified(), if !self.follows.is_empty() => {}
+            done = std::future::poll_fn(|context| self.poll_socket(context, room)) => done?,
+            () = watcher.notified(), if follows => {}
             () = taken_over => {}
             () = server::stopping(stopped) => {}
-            () = tokio::time::sleep_until(deadline.into()) => {}
+            () = alarm => {}
         }
         Ok(())
     }

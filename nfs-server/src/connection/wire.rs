@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use protocol::noise::{Channel, Key, KeyId};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Connection, End};
 use crate::config::Security;
@@ -40,28 +43,40 @@ impl Connection<'_> {
         self.waiting() < HIGH_WATER
     }
 
-    /// Reads what is there. Whether something was.
-    pub(super) fn read(&mut self) -> Result<bool, End> {
-        let read = SCRATCH.with_borrow_mut(|scratch| {
-            let n = self.stream.try_read(scratch)?;
+    /// Ready when bytes came and were taken in (not looked for without `room`), or when the socket takes bytes that
+    /// wait. A read that leaves the socket empty costs one system call: the next one waits without asking.
+    pub(super) fn poll_socket(
+        &mut self,
+        context: &mut Context<'_>,
+        room: bool,
+    ) -> Poll<Result<(), End>> {
+        if room && let Poll::Ready(read) = self.poll_read(context) {
+            return Poll::Ready(read);
+        }
+        if self.waiting() > 0 {
+            return self.stream.poll_write_ready(context).map_err(End::Io);
+        }
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Err(End::Closed));
+            }
             match &mut self.channel {
-                None => self.incoming.push(&scratch[..n]),
+                None => self.incoming.push(bytes),
                 Some(channel) => {
                     let find = |id| find_key(&self.shared.security, id);
-                    channel.receive(&scratch[..n], self.incoming.buffer_mut(), &find)?;
+                    channel.receive(bytes, self.incoming.buffer_mut(), &find)?;
                 }
             }
-            Ok::<_, End>(n)
-        });
-        match read {
-            Ok(0) => Err(End::Closed),
-            Ok(_) => {
-                self.heard = Instant::now();
-                Ok(true)
-            }
-            Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(end) => Err(end),
-        }
+            self.heard = Instant::now();
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Sends what waits, as far as the socket takes it.

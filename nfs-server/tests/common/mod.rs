@@ -43,6 +43,11 @@ impl Server {
 
     /// With more options; `{}` in them stands for the folder.
     pub fn start_with(more: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", more)
+    }
+
+    /// On an address of this machine.
+    pub fn start_at(listen: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["ro", "rw", "append"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -52,7 +57,7 @@ impl Server {
             .iter()
             .map(|text| text.replace("{}", &folder.path().display().to_string()))
             .collect();
-        let (child, address) = spawn(folder.path(), "127.0.0.1:0", &more);
+        let (child, address) = spawn(folder.path(), listen, &more);
         Self {
             folder,
             address,

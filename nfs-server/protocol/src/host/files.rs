@@ -1,11 +1,10 @@
 //! Files by path: what `hv fs` and the monitor need.
 
 use std::borrow::ToOwned;
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::collections::BTreeMap;
+use std::io;
 use std::string::String;
 use std::time::Duration;
-use std::vec;
 use std::vec::Vec;
 
 use super::session::{Error, Link, Options, Session};
@@ -17,9 +16,6 @@ use crate::message::{
     Stat, Statfs, StatfsReply, SyncLevel, Truncate, Unlink, Write as WriteCall,
 };
 use crate::name::PathBuf;
-
-/// Bytes of one read or write of a long transfer.
-const PIECE: u32 = 128 * 1024;
 
 /// One name of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,16 +44,16 @@ pub struct Followed {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Root {
-    handle: Handle,
-    access: Access,
+pub(super) struct Root {
+    pub(super) handle: Handle,
+    pub(super) access: Access,
     generation: u32,
 }
 
 /// Files of one server by path, `export/path/of/the/file`.
 #[derive(Debug)]
 pub struct Files {
-    session: Session,
+    pub(super) session: Session,
     roots: BTreeMap<Vec<u8>, Root>,
 }
 
@@ -263,6 +259,12 @@ impl Files {
         Ok(reply.get::<Open<'_>>()?)
     }
 
+    /// Bytes of an open file.
+    pub fn size(&mut self, handle: Handle) -> Result<u64, Error> {
+        let reply = self.session.call(&Getattr { handle })?;
+        Ok(reply.get::<Getattr>()?.size)
+    }
+
     /// Gives a handle back.
     pub fn close(&mut self, handle: Handle) -> Result<(), Error> {
         self.session.call(&Close { handle }).map(drop)
@@ -323,132 +325,6 @@ impl Files {
         Ok(content)
     }
 
-    /// Copies a file from the server, with several reads in flight. `progress` hears bytes done and all.
-    pub fn get(
-        &mut self,
-        path: &str,
-        to: &mut dyn Write,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<u64, Error> {
-        let opened = self.open(path, OpenFlags::READ, 0)?;
-        let result = self.get_handle(opened.handle, opened.stat.size, to, progress);
-        self.close(opened.handle)?;
-        result
-    }
-
-    fn get_handle(
-        &mut self,
-        handle: Handle,
-        size: u64,
-        to: &mut dyn Write,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<u64, Error> {
-        let piece = PIECE.min(self.session.max_data());
-        let depth = self.session.free_slots().clamp(1, 8);
-        let mut flying: VecDeque<Ticket> = VecDeque::new();
-        let (mut asked, mut done) = (0, 0);
-        loop {
-            // One beyond the size that was seen: the file may have grown.
-            while flying.len() < depth && asked <= size {
-                flying.push_back(self.session.submit(&ReadCall {
-                    handle,
-                    offset: asked,
-                    count: piece,
-                })?);
-                asked += u64::from(piece);
-            }
-            let Some(ticket) = flying.pop_front() else {
-                return Ok(done);
-            };
-            let data = match self.session.wait(ticket) {
-                Ok(reply) => reply.into_payload(),
-                Err(error) => {
-                    flying
-                        .drain(..)
-                        .for_each(|ticket| self.session.cancel(ticket));
-                    return Err(error);
-                }
-            };
-            let written = to.write_all(&data);
-            done += data.len() as u64;
-            progress(done, size.max(done));
-            if written.is_err() || (data.len() as u32) < piece {
-                flying
-                    .drain(..)
-                    .for_each(|ticket| self.session.cancel(ticket));
-                written?;
-                return Ok(done);
-            }
-        }
-    }
-
-    /// Copies to the server: a new file, or a replaced one where the export allows that. With several
-    /// writes in flight, and safe on its disk when this returns.
-    pub fn put(
-        &mut self,
-        path: &str,
-        from: &mut dyn Read,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<u64, Error> {
-        let (root, _) = self.resolve(path)?;
-        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
-        let handle = self.open(path, flags, 0o644)?.handle;
-        let result = self.put_handle(handle, root.access, from, progress);
-        let result = result.and_then(|done| self.fsync(handle).map(|()| done));
-        self.close(handle)?;
-        result
-    }
-
-    fn put_handle(
-        &mut self,
-        handle: Handle,
-        access: Access,
-        from: &mut dyn Read,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<u64, Error> {
-        let mut piece = vec![0; PIECE.min(self.session.max_data()) as usize];
-        let depth = self.session.free_slots().clamp(1, 8);
-        let mut flying: VecDeque<(Ticket, usize)> = VecDeque::new();
-        let (mut offset, mut done) = (0, 0);
-        let mut end = false;
-        loop {
-            while flying.len() < depth && !end {
-                let n = read_full(from, &mut piece)?;
-                end = n < piece.len();
-                let data = Rest(&piece[..n]);
-                if n == 0 {
-                    break;
-                }
-                // The server works in order of arrival, so appends may follow each other closely.
-                let ticket = match access {
-                    Access::AppendOnly => self.session.submit(&Append {
-                        handle,
-                        expected: offset,
-                        data,
-                    })?,
-                    Access::ReadWrite | Access::ReadOnly => self.session.submit(&WriteCall {
-                        handle,
-                        offset,
-                        data,
-                    })?,
-                };
-                offset += n as u64;
-                flying.push_back((ticket, n));
-            }
-            let Some((ticket, n)) = flying.pop_front() else {
-                return Ok(done);
-            };
-            if let Err(error) = self.session.wait(ticket) {
-                flying
-                    .drain(..)
-                    .for_each(|(ticket, _)| self.session.cancel(ticket));
-                return Err(error);
-            }
-            done += n as u64;
-            progress(done);
-        }
-    }
-
     /// Follows a file from an offset; what comes is taken with [`Self::next_followed`].
     pub fn follow(&mut self, path: &str, offset: u64) -> Result<u32, Error> {
         let (root, path) = self.resolve(path)?;
@@ -488,7 +364,7 @@ impl Files {
         self.session.goodbye();
     }
 
-    fn resolve(&mut self, path: &str) -> Result<(Root, PathBuf), Error> {
+    pub(super) fn resolve(&mut self, path: &str) -> Result<(Root, PathBuf), Error> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let path = PathBuf::parse(path.as_bytes()).map_err(invalid)?;
         let mut names = path.as_path().names().map(ToOwned::to_owned);
@@ -527,17 +403,4 @@ impl Files {
 
 fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
-}
-
-fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buf.len() {
-        match from.read(&mut buf[done..]) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }

@@ -13,6 +13,7 @@
 
 mod files;
 mod session;
+mod transfer;
 mod url;
 
 pub use files::{Files, Followed, Item};

@@ -2,7 +2,7 @@
 
 use std::boxed::Box;
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::string::{String, ToString};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::vec;
 use std::vec::Vec;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::client::{Broken, Client, Config, Failure, Push, Reply, Status, SubmitError, Ticket};
 use crate::message::{Call, ClientId, Goodbye, HelloReply};
@@ -19,6 +20,8 @@ use crate::{Errno, Handle};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+/// After so long without a byte a waiting session looks whether it waited too long.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How to reach a server.
 #[derive(Clone)]
@@ -360,7 +363,7 @@ impl Session {
                     last: self.last_error.clone(),
                 });
             }
-            self.step(Instant::now() + Duration::from_secs(1))?;
+            self.step(Instant::now() + 2 * LONGEST_WAIT)?;
         }
         Ok(())
     }
@@ -371,28 +374,14 @@ impl Session {
             return Ok(());
         }
         self.send()?;
-        let Some(stream) = &self.stream else {
-            return Ok(());
-        };
-        let mut events = PollFlags::IN;
-        if self.has_output() {
-            events |= PollFlags::OUT;
-        }
         let wait = until
             .saturating_duration_since(Instant::now())
-            .min(Duration::from_secs(1));
-        let timeout = rustix::time::Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: wait.subsec_nanos().into(),
-        };
-        let mut fds = [PollFd::new(stream, events)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::Local(errno.into())),
-        }
-        let ready = fds[0].revents();
-        if !(ready & !PollFlags::OUT).is_empty() {
-            self.receive();
+            .min(LONGEST_WAIT);
+        if wait == LONGEST_WAIT && !self.has_output() {
+            // One system call for a round trip: the socket waits by itself, for LONGEST_WAIT.
+            self.receive(RecvFlags::empty());
+        } else if self.has_news(wait)? {
+            self.receive(RecvFlags::DONTWAIT);
         }
         if self.has_output() {
             self.send()?;
@@ -409,6 +398,27 @@ impl Session {
         Ok(())
     }
 
+    /// Whether something came within this time; ends early when what waits can be sent.
+    fn has_news(&self, within: Duration) -> Result<bool, Error> {
+        let Some(stream) = &self.stream else {
+            return Ok(false);
+        };
+        let mut events = PollFlags::IN;
+        if self.has_output() {
+            events |= PollFlags::OUT;
+        }
+        let timeout = rustix::time::Timespec {
+            tv_sec: within.as_secs() as i64,
+            tv_nsec: within.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(stream, events)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::Local(errno.into())),
+        }
+        Ok(!(fds[0].revents() & !PollFlags::OUT).is_empty())
+    }
+
     fn reconnect(&mut self, until: Instant) -> bool {
         let now = Instant::now();
         self.away_since.get_or_insert(now);
@@ -421,7 +431,7 @@ impl Session {
         let opened = TcpStream::connect_timeout(&self.options.address, self.options.connect_within);
         let opened = opened.and_then(|stream| {
             stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
+            stream.set_read_timeout(Some(LONGEST_WAIT))?;
             Ok(stream)
         });
         match opened {
@@ -475,7 +485,9 @@ impl Session {
     }
 
     fn send(&mut self) -> Result<(), Error> {
-        while let Some(stream) = &mut self.stream {
+        while let Some(stream) = &self.stream {
+            let write =
+                |bytes: &[u8]| send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             let wrote = match &mut self.channel {
                 Some(channel) => {
                     if channel.output().is_empty() && channel.is_ready() {
@@ -488,18 +500,18 @@ impl Session {
                     if channel.output().is_empty() {
                         return Ok(());
                     }
-                    stream.write(channel.output()).map(|n| channel.sent(n))
+                    write(channel.output()).map(|n| channel.sent(n))
                 }
                 None if self.core.output().is_empty() => return Ok(()),
                 // Many small frames leave as one.
                 None if self.core.output().len() < 4096 => {
                     let mut small = [0; 4096];
                     let n = self.core.peek(&mut small);
-                    stream.write(&small[..n]).map(|n| self.core.sent(n))
+                    write(&small[..n]).map(|n| self.core.sent(n))
                 }
-                None => stream.write(self.core.output()).map(|n| self.core.sent(n)),
+                None => write(self.core.output()).map(|n| self.core.sent(n)),
             };
-            match wrote {
+            match wrote.map_err(std::io::Error::from) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -509,11 +521,12 @@ impl Session {
         Ok(())
     }
 
-    fn receive(&mut self) {
-        let Some(stream) = &mut self.stream else {
+    fn receive(&mut self, flags: RecvFlags) {
+        let Some(stream) = &self.stream else {
             return;
         };
-        let n = match stream.read(&mut self.buffer) {
+        let received = recv(stream, &mut self.buffer[..], flags);
+        let n = match received.map(|(n, _)| n).map_err(std::io::Error::from) {
             Ok(0)
                 if self
                     .channel

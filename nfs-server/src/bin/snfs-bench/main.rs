@@ -7,6 +7,7 @@
 //! Every row says what it measured, how many samples, median and 99th percentile of a round trip at depth 1, and
 //! operations a second at depth 1 and 16. Numbers of different machines, or of a busy one, compare badly.
 
+mod compare;
 mod ninep;
 mod pingpong;
 
@@ -159,14 +160,15 @@ impl Table {
         );
     }
 
-    /// Measures and prints a row; the rates at depth 1 (by the median, which a busy machine moves least) and 16.
-    fn row(
-        &self,
-        what: &str,
-        bytes: usize,
-        exchange: &mut dyn Exchange,
-    ) -> anyhow::Result<(f64, f64)> {
+    /// Measures and prints a row.
+    fn row(&self, what: &str, bytes: usize, exchange: &mut dyn Exchange) -> anyhow::Result<()> {
         let (samples, deep) = measure(exchange, self.time).with_context(|| what.to_owned())?;
+        self.print(what, bytes, &samples, deep);
+        Ok(())
+    }
+
+    /// Prints a row of sorted round trips at depth 1 and operations a second at [`DEPTH`].
+    fn print(&self, what: &str, bytes: usize, samples: &[Duration], deep: f64) {
         let n = samples.len();
         let us = |at: usize| samples[at.min(n - 1)].as_secs_f64() * 1e6;
         let single = 1.0 / samples[n / 2].as_secs_f64();
@@ -176,7 +178,6 @@ impl Table {
             us(n / 2),
             us(n * 99 / 100)
         );
-        Ok((single, deep))
     }
 }
 
@@ -205,47 +206,8 @@ fn main() -> anyhow::Result<()> {
         &format!("--token-file={}", secret("token", TOKEN)?),
         "127.0.0.1:0",
     )?;
-    let mut floor = Vec::new();
-    for (what, request, reply) in [
-        ("getattr", 28, 59),
-        ("4 KiB", 40, 4120),
-        ("64 KiB", 40, 65560),
-    ] {
-        let mut exchange = pingpong::PingPong::start(request, reply)?;
-        floor.push(table.row(
-            &format!("TCP ping-pong, {what} sizes"),
-            reply,
-            &mut exchange,
-        )?);
-    }
-    let rates = snfs_rows(&table, "snfs", Options::new(plain.address, TOKEN))?;
-    let diod = match ninep::Diod::start(&folder.path().join("files")) {
-        Ok(server) => Some(diod_rows(&table, &server)?),
-        Err(error) => {
-            println!("diod: not measured ({error:#})");
-            None
-        }
-    };
-    for (at, what) in ["getattr", "read 4 KiB", "read 64 KiB"]
-        .into_iter()
-        .enumerate()
-    {
-        let share = |ours: f64, theirs: f64| 100.0 * ours / theirs;
-        let (ours, floor) = (rates[at], floor[at]);
-        print!(
-            "{what}: {:.0} % of ping-pong at depth 1, {:.0} % at depth {DEPTH}",
-            share(ours.0, floor.0),
-            share(ours.1, floor.1)
-        );
-        match &diod {
-            Some(diod) => println!(
-                "; {:.0} % and {:.0} % of diod",
-                share(ours.0, diod[at].0),
-                share(ours.1, diod[at].1)
-            ),
-            None => println!(),
-        }
-    }
+    compare::compare(&table, &folder.path().join("files"), plain.address)?;
+    snfs_rows(&table, "snfs", Options::new(plain.address, TOKEN))?;
     names_and_restart(&folder, plain)?;
 
     let key = Key::generate(random).context("no random numbers")?;
@@ -267,11 +229,11 @@ fn main() -> anyhow::Result<()> {
     )
 }
 
-fn snfs_rows(table: &Table, label: &str, options: Options) -> anyhow::Result<[(f64, f64); 3]> {
+fn snfs_rows(table: &Table, label: &str, options: Options) -> anyhow::Result<()> {
     let mut files = Files::connect(options)?;
     let big = files.open("files/big", OpenFlags::READ, 0)?.handle;
     table.row(&format!("{label} null"), 0, &mut snfs(&mut files, Ping {}))?;
-    let getattr = table.row(
+    table.row(
         &format!("{label} getattr"),
         0,
         &mut snfs(&mut files, Getattr { handle: big }),
@@ -288,8 +250,9 @@ fn snfs_rows(table: &Table, label: &str, options: Options) -> anyhow::Result<[(f
             &mut snfs(&mut files, call),
         )
     };
-    let (read4, read64) = (read(4096)?, read(65536)?);
-    read(1 << 19)?;
+    for count in [4096, 65536, 1 << 19] {
+        read(count)?;
+    }
     let out = files
         .open(
             "files/out",
@@ -340,7 +303,7 @@ fn snfs_rows(table: &Table, label: &str, options: Options) -> anyhow::Result<[(f
     }
     files.remove("files/out")?;
     files.goodbye();
-    Ok([getattr, read4, read64])
+    Ok(())
 }
 
 struct Appending<'a, 'd> {
@@ -358,25 +321,6 @@ impl Exchange for Appending<'_, '_> {
     fn receive(&mut self) -> anyhow::Result<()> {
         self.inner.receive()
     }
-}
-
-fn diod_rows(table: &Table, server: &ninep::Diod) -> anyhow::Result<[(f64, f64); 3]> {
-    let getattr = table.row(
-        "diod getattr",
-        0,
-        &mut server.connect(ninep::What::Getattr)?,
-    )?;
-    let read4 = table.row(
-        "diod read 4 KiB",
-        4096,
-        &mut server.connect(ninep::What::Read(4096))?,
-    )?;
-    let read64 = table.row(
-        "diod read 64 KiB",
-        65536,
-        &mut server.connect(ninep::What::Read(65536 - 24))?,
-    )?;
-    Ok([getattr, read4, read64])
 }
 
 fn names_and_restart(folder: &tempfile::TempDir, server: Running) -> anyhow::Result<()> {

@@ -45,7 +45,14 @@ impl Diod {
     /// Starts it on a free port.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new("diod");
+        // Debian has it where only root's PATH looks.
+        let apart = Path::new("/usr/sbin/diod");
+        let program = if apart.is_file() {
+            apart
+        } else {
+            Path::new("diod")
+        };
+        let mut command = Command::new(program);
         command
             .args([
                 "--foreground",
