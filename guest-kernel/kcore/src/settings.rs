@@ -43,6 +43,29 @@ pub struct Run {
     pub machine: u32,
 }
 
+/// `key=ID:SECRET`, the key of the file server's noise mode.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Key {
+    /// Nothing was said: plain mode, with the token.
+    #[default]
+    Absent,
+    /// Something was said that is no key: never a reason to speak plain.
+    Bad,
+    /// The text: 32 and 64 hexadecimal digits.
+    Given(String),
+}
+
+impl fmt::Debug for Key {
+    /// Not the key itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "Absent",
+            Self::Bad => "Bad",
+            Self::Given(_) => "Given",
+        })
+    }
+}
+
 /// What the words said, or the defaults.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -50,6 +73,8 @@ pub struct Settings {
     pub server: Option<([u8; 4], u16)>,
     /// `token=HEX`: for the server's plain mode.
     pub token: Vec<u8>,
+    /// `key=ID:SECRET`: for the server's noise mode. With it the token is of no use.
+    pub key: Key,
     /// `run=RUNID/mNN`: the run folder of this boot below the export `runs`.
     pub run: Option<Run>,
     /// `ip=dhcp|A.B.C.D/LEN[,GATEWAY[,DNS]]`.
@@ -72,12 +97,12 @@ pub struct Complaint {
 }
 
 impl fmt::Display for Complaint {
-    /// The word with control bytes escaped; a token is not shown.
+    /// The word with control bytes escaped; a secret is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = if self.word.starts_with("token=") {
-            "token=..."
-        } else {
-            &self.word
+        let shown = match self.word.split_once('=') {
+            Some(("token", _)) => "token=...",
+            Some(("key", _)) => "key=...",
+            _ => &self.word,
         };
         write!(f, "{}: wanted {}", shown.escape_debug(), self.wanted)
     }
@@ -88,6 +113,7 @@ impl Default for Settings {
         Self {
             server: None,
             token: Vec::new(),
+            key: Key::Absent,
             run: None,
             ip: Address::Dhcp,
             console: vec![Console::Com2],
@@ -99,11 +125,12 @@ impl Default for Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Everything but the token: settings are printed at boot.
+    /// Everything but the secrets: settings are printed at boot.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("server", &self.server)
             .field("token_bytes", &self.token.len())
+            .field("key", &self.key)
             .field("run", &self.run)
             .field("ip", &self.ip)
             .field("console", &self.console)
@@ -140,6 +167,16 @@ impl Settings {
                 self.server = Some(server);
             }
             "token" => self.token = parse_hex(value).ok_or("1 to 64 bytes in hexadecimal")?,
+            "key" => {
+                if is_key(value) {
+                    self.key = Key::Given(value.to_owned());
+                } else {
+                    if self.key == Key::Absent {
+                        self.key = Key::Bad;
+                    }
+                    return Err("ID:SECRET, 32 and 64 hexadecimal digits");
+                }
+            }
             "run" => self.run = Some(parse_run(value).ok_or("RUNID/mNN")?),
             "ip" => {
                 let wanted = "dhcp or ADDRESS/LEN[,GATEWAY[,DNS]]";
@@ -176,11 +213,11 @@ impl Settings {
 }
 
 /// The value of a key in the words, the last one if repeated: for settings that only programs know.
-/// The token is none of them.
+/// Token and key are none of them.
 pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let values = words(text).filter_map(|word| word.split_once('='));
     values
-        .filter(|(name, _)| *name == key && *name != "token")
+        .filter(|(name, _)| *name == key && !["token", "key"].contains(name))
         .last()
         .map(|(_, value)| value)
 }
@@ -218,6 +255,14 @@ fn parse_hex(text: &str) -> Option<Vec<u8>> {
         .iter()
         .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?))
         .collect()
+}
+
+fn is_key(text: &str) -> bool {
+    let digits = |part: &str, len| {
+        part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    text.split_once(':')
+        .is_some_and(|(id, secret)| digits(id, 32) && digits(secret, 64))
 }
 
 fn parse_run(text: &str) -> Option<Run> {
@@ -273,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_taken_and_told_to_nobody() {
+        let key = format!("{}:{}", "0a".repeat(16), "5e".repeat(32));
+        let text = format!("key={key} key=later");
+        let (settings, complaints) = Settings::parse(&text);
+        assert_eq!(settings.key, Key::Given(key), "the good one stays");
+        assert_eq!(complaints.len(), 1);
+        assert_eq!(value(&text, "key"), None);
+        assert!(!format!("{settings:?}{complaints:?}").contains("5e5e"));
+    }
+
+    #[test]
     fn nothing_said_means_defaults() {
         let (settings, complaints) = Settings::parse("");
         assert_eq!(
@@ -313,6 +369,12 @@ mod tests {
             assert_eq!(settings, Settings::default(), "{word}");
             assert_eq!(complaints.len(), 1, "{word}");
         }
+        let (settings, complaints) = Settings::parse("key=secret");
+        assert_eq!(settings.key, Key::Bad, "a typing error must not lead to plain mode");
+        assert_eq!(
+            complaints[0].to_string(),
+            "key=...: wanted ID:SECRET, 32 and 64 hexadecimal digits"
+        );
         let (_, complaints) = Settings::parse("token=secret server=\u{1b}[2J");
         assert_eq!(
             complaints[0].to_string(),

@@ -30,12 +30,7 @@ pub fn get() -> &'static Settings {
     SETTINGS.get().expect("settings::init ran")
 }
 
-/// The value of a key as it was given, for programs; the last one counts.
+/// The value of a key as it was given, for programs; the last one counts. Secrets are not given out.
 pub fn value(key: &str) -> Option<&'static str> {
-    let words = TEXT.get()?.split_ascii_whitespace();
-    words
-        .filter_map(|word| word.split_once('='))
-        .filter(|(name, _)| *name == key)
-        .map(|(_, value)| value)
-        .next_back()
+    kcore::settings::value(TEXT.get()?, key)
 }

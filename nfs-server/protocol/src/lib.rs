@@ -6,7 +6,9 @@
 //! - [`message`]: one struct for every request and reply, and the one list of operations;
 //! - [`client`]: a client without any I/O: bytes and time go in, bytes and replies come out.
 //!   The guest's kernel and the host's client both drive this one;
-//! - `noise` (feature `noise`): the encrypted channel below the frames, without I/O as well;
+//! - [`ahead`] and [`behind`]: the bookkeeping of files that are read and written in a pipeline;
+//! - `noise` (feature `noise`): the encrypted channel below the frames, without I/O as well, and `wire`,
+//!   which puts a client on top of it or, in plain mode, of nothing;
 //! - `host` (feature `std`): the host's blocking client, and files on top of it.
 //!
 //! # No panics
@@ -32,6 +34,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod ahead;
+pub mod behind;
 pub mod client;
 pub mod codec;
 pub mod errno;
@@ -42,6 +46,8 @@ pub mod message;
 pub mod name;
 #[cfg(feature = "noise")]
 pub mod noise;
+#[cfg(feature = "noise")]
+pub mod wire;
 
 pub use errno::{Errno, Reason, Refusal};
 pub use message::{Handle, Operation};

@@ -67,6 +67,10 @@ pub trait FileOps: Send + Sync {
     fn fsync(&self) -> Result<(), Errno> {
         Ok(())
     }
+    /// A descriptor is closed: says what went wrong since the last fsync. Other descriptors may still have it.
+    fn close(&self) -> Result<(), Errno> {
+        Ok(())
+    }
     /// What would not block.
     fn poll(&self) -> Readiness {
         Readiness::ALWAYS

@@ -1,19 +1,24 @@
 //! An open remote file.
 //!
-//! Reads that follow each other are read ahead: up to [`AHEAD`] requests are under way while the
-//! program takes the first. Writes wait for their answer, so an error belongs to the call that caused it.
+//! Reads that follow each other are read ahead ([`Ahead`]); writes at an offset are written behind
+//! ([`Behind`], which has the invariants): `write` returns when the request is on its way, and an error is
+//! reported by the next fsync or by close. The session does requests in order, so every other descriptor of
+//! this machine sees a write as soon as `write` has returned. Two kinds of writes wait for their
+//! answer, because the answer is the acknowledgement: appends, and whatever goes to the run folder.
 //!
 //! A file outlives its session: when the server lost it, the file is opened again by path, without
-//! CREATE, TRUNCATE or EXCLUSIVE. A write at an offset may simply be repeated. An append may not: its
-//! expected offset shows whether the lost session had done it.
+//! CREATE, TRUNCATE or EXCLUSIVE. A write at an offset may simply be repeated, in the program's order. An
+//! append may not: its expected offset shows whether the lost session had done it.
 
 use super::names::{Place, forget, is_lost, to_abi};
-use super::session::{About, Asked, errno};
+use super::session::{About, Purpose, errno, record_answer};
 use crate::file::{FileOps, Ticket};
+use crate::println;
 use crate::sync::SleepLock;
 use abi::{Errno, OpenFlags, Stat};
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use protocol::ahead::{self, Ahead};
+use protocol::behind::Behind;
 use protocol::codec::Rest;
 use protocol::message::{
     self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
@@ -21,10 +26,13 @@ use protocol::message::{
 
 /// Bytes of one read request.
 const READ_LEN: usize = 64 * 1024;
-/// Read requests under way at once.
-const AHEAD: usize = 6;
+/// With more remote files open than this, none is read ahead: together they may hold 16 MiB.
+const AHEAD_FILES: usize = 32;
 /// Attempts to append while others append too.
 const APPEND_RACES: u32 = 1000;
+
+/// Remote files that are open.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What open gave.
 pub(super) struct Opened {
@@ -33,26 +41,16 @@ pub(super) struct Opened {
     pub(super) stat: message::Stat,
 }
 
-/// A read request under way, and the offset it asks for.
-struct Pending {
-    asked: Asked,
-    offset: u64,
-    len: usize,
-}
+/// The sequence number of a request's record in the trace.
+type Record = Option<u32>;
 
 struct State {
     opened: Opened,
     offset: u64,
-    /// The file's size as the last answer told; an append expects it.
+    /// The file's size as the last answer told, or what was written since; an append expects it.
     size: u64,
-    /// Received, not yet taken: the bytes at `offset`.
-    ready: Vec<u8>,
-    ready_at: usize,
-    pending: VecDeque<Pending>,
-    /// Where the last read ended: a read that begins there reads ahead.
-    sequential: u64,
-    /// How many requests to keep under way; grows while reads follow each other.
-    depth: usize,
+    ahead: Ahead<Record>,
+    behind: Behind<Record>,
 }
 
 /// An open remote file.
@@ -79,12 +77,10 @@ impl RemoteFile {
             opened,
             offset: 0,
             size,
-            ready: Vec::new(),
-            ready_at: 0,
-            pending: VecDeque::new(),
-            sequential: 0,
-            depth: 1,
+            ahead: Ahead::default(),
+            behind: Behind::default(),
         };
+        OPEN.fetch_add(1, Ordering::Relaxed);
         Self {
             place,
             flags,
@@ -102,6 +98,7 @@ impl RemoteFile {
         mut attempt: impl FnMut(&mut State, Handle) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
         loop {
+            self.settle(state)?;
             let handle = state.opened.handle;
             match attempt(state, handle) {
                 Err(error) if is_lost(&self.place.session, state.opened.generation, error) => {
@@ -113,7 +110,8 @@ impl RemoteFile {
     }
 
     fn reopen(&self, state: &mut State) -> Result<(), Errno> {
-        self.drop_ahead(state);
+        let offset = state.offset;
+        self.restart(state, offset);
         let once = message::OpenFlags::CREATE.0
             | message::OpenFlags::TRUNCATE.0
             | message::OpenFlags::EXCLUSIVE.0;
@@ -121,67 +119,154 @@ impl RemoteFile {
         Ok(())
     }
 
-    fn drop_ahead(&self, state: &mut State) {
-        for pending in state.pending.drain(..) {
-            self.place.session.cancel(pending.asked);
+    /// Reads begin at this offset; what was read ahead is dropped.
+    fn restart(&self, state: &mut State, offset: u64) {
+        for (ticket, _) in state.ahead.restart(offset) {
+            self.place.session.cancel(ticket);
         }
-        state.ready.clear();
-        state.ready_at = 0;
-        state.depth = 1;
     }
 
-    /// Bytes at the offset, from what was read ahead or from the server; empty at the end.
+    /// Bytes at the offset, or the knowledge that there are none.
     fn fill(&self, state: &mut State, wanted: usize) -> Result<(), Errno> {
-        if state.sequential != state.offset {
-            self.drop_ahead(state);
+        let session = &self.place.session;
+        if state.ahead.is_elsewhere(state.offset) {
+            self.restart(state, state.offset);
         }
-        let len = READ_LEN.min(self.place.session.max_data());
-        // A short first read asks for what it needs; reads that follow each other ask for more.
-        let first = if state.depth == 1 {
-            wanted.clamp(512, len)
+        let max = READ_LEN.min(session.max_data());
+        let depth = if OPEN.load(Ordering::Relaxed) > AHEAD_FILES {
+            1
         } else {
-            len
+            ahead::DEPTH
         };
-        let mut next = state
-            .pending
-            .back()
-            .map_or(state.offset, |last| last.offset + last.len as u64);
-        while state.pending.len() < state.depth {
-            let known_end = state.size.max(state.offset + 1);
-            if !state.pending.is_empty() && next >= known_end {
-                break;
-            }
-            let len = if state.pending.is_empty() { first } else { len };
+        while let Some((offset, len)) = state.ahead.wants(wanted, state.size, max, depth) {
+            let handle = state.opened.handle;
             let call = Read {
-                handle: state.opened.handle,
-                offset: next,
+                handle,
+                offset,
                 count: len as u32,
             };
-            let asked = self
-                .place
-                .session
-                .submit(&call, About::Handle(call.handle, next))?;
-            state.pending.push_back(Pending {
-                asked,
-                offset: next,
-                len,
-            });
-            next += len as u64;
+            let asked = session.submit(&call, About::Handle(handle, offset))?;
+            let (ticket, record) = asked.parts();
+            state.ahead.submitted(ticket, (offset, len), record);
         }
-        let Some(pending) = state.pending.pop_front() else {
+        let Some((ticket, record)) = state.ahead.oldest() else {
             return Ok(());
         };
-        let reply = self.place.session.wait(pending.asked)?;
-        state.ready = reply.into_payload();
-        state.ready_at = 0;
-        if state.ready.len() < pending.len {
-            // The end of the file: what was asked for behind it is of no use.
-            for pending in state.pending.drain(..) {
-                self.place.session.cancel(pending.asked);
+        session.wait_done(ticket)?;
+        let Some(reply) = session.with_client(|client| client.take(ticket)) else {
+            return Err(Errno::EIO);
+        };
+        record_answer(record, &reply);
+        let failure = reply.failure();
+        for (ticket, _) in state.ahead.arrived(reply) {
+            session.cancel(ticket);
+        }
+        match failure {
+            Some(failure) => Err(errno(failure)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the answers to what was written behind. What a lost session left is asked for again.
+    fn settle(&self, state: &mut State) -> Result<(), Errno> {
+        let session = &self.place.session;
+        loop {
+            let behind = &mut state.behind;
+            let stale = session.with_client(|client| {
+                behind.settle(client, |record, reply| record_answer(record, reply));
+                behind.is_stale(client).then(|| behind.oldest())
+            });
+            let Some(oldest) = stale.flatten() else {
+                break;
+            };
+            session.wait_done(oldest)?;
+        }
+        while let Some(piece) = state.behind.next_lost() {
+            if state.opened.generation != session.generation() {
+                let reopened = self.reopen(state);
+                if let Err(error) = reopened {
+                    state.behind.put_back(piece);
+                    if error == Errno::EINTR {
+                        return Err(error);
+                    }
+                    state.behind.give_up(protocol::Errno(error as i32));
+                    return Ok(());
+                }
             }
-            state.depth = 1;
-        } else {
-            state.depth = (state.depth + 1).min(AHEAD);
+            let handle = state.opened.handle;
+            let call = Write {
+                handle,
+                offset: piece.offset,
+                data: Rest(&piece.data),
+            };
+            match session.submit(&call, About::Handle(handle, piece.offset)) {
+                Ok(asked) => {
+                    let (ticket, record) = asked.parts();
+                    let generation = state.opened.generation;
+                    state
+                        .behind
+                        .resubmitted(&piece, generation, ticket, record);
+                }
+                Err(error) => {
+                    state.behind.put_back(piece);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything written behind is answered; what went wrong stays to be told.
+    fn drain(&self, state: &mut State) -> Result<(), Errno> {
+        loop {
+            self.settle(state)?;
+            match state.behind.oldest() {
+                Some(oldest) => self.place.session.wait_done(oldest)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// What went wrong since somebody was told.
+    fn told(&self, state: &mut State) -> Result<(), Errno> {
+        let behind = &mut state.behind;
+        match self.place.session.with_client(|client| behind.take_error(client)) {
+            Some(failure) => Err(errno(failure)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_behind(&self, state: &mut State, data: &[u8]) -> Result<(), Errno> {
+        self.settle(state)?;
+        while !state.behind.has_room(data.len()) {
+            let Some(oldest) = state.behind.oldest() else {
+                break;
+            };
+            self.place.session.wait_done(oldest)?;
+            self.settle(state)?;
+        }
+        // Told by every write, taken back only by fsync or close.
+        if let Some(failure) = state.behind.error() {
+            return Err(errno(failure));
+        }
+        let (handle, offset) = (state.opened.handle, state.offset);
+        let call = Write {
+            handle,
+            offset,
+            data: Rest(data),
+        };
+        let session = &self.place.session;
+        let asked = session.submit(&call, About::Handle(handle, offset))?;
+        let (ticket, record) = asked.parts();
+        let (behind, generation) = (&mut state.behind, state.opened.generation);
+        session.with_client(|client| {
+            behind.submitted(client, generation, ticket, data.len(), record);
+        });
+        state.offset = offset + data.len() as u64;
+        state.size = state.size.max(state.offset);
+        if session.purpose == Purpose::Run {
+            self.drain(state)?;
+            self.told(state)?;
         }
         Ok(())
     }
@@ -235,16 +320,14 @@ impl FileOps for RemoteFile {
             return Ok(0);
         }
         let mut state = self.state.lock();
-        if state.ready_at >= state.ready.len() || state.sequential != state.offset {
+        let offset = state.offset;
+        let mut len = state.ahead.take(offset, buf);
+        if len == 0 {
             let wanted = buf.len();
             self.with_handle(&mut state, |state, _| self.fill(state, wanted))?;
+            len = state.ahead.take(offset, buf);
         }
-        let rest = &state.ready[state.ready_at..];
-        let len = rest.len().min(buf.len());
-        buf[..len].copy_from_slice(&rest[..len]);
-        state.ready_at += len;
         state.offset += len as u64;
-        state.sequential = state.offset;
         Ok(len)
     }
 
@@ -253,29 +336,15 @@ impl FileOps for RemoteFile {
             return Err(Errno::EBADF);
         }
         let mut state = self.state.lock();
-        self.drop_ahead(&mut state);
+        let offset = state.offset;
+        self.restart(&mut state, offset);
         let mut written = 0;
         for data in buf.chunks(self.place.session.max_data().max(1)) {
             let result = if self.appends {
                 self.append(&mut state, data)
                     .map(|()| state.offset = state.size)
             } else {
-                let offset = state.offset;
-                self.with_handle(&mut state, |_, handle| {
-                    self.place.session.call(
-                        &Write {
-                            handle,
-                            offset,
-                            data: Rest(data),
-                        },
-                        About::Handle(handle, offset),
-                    )
-                })
-                .and_then(|reply| reply.get::<Write<'_>>().map_err(errno))
-                .map(|reply| {
-                    state.size = reply.size;
-                    state.offset = offset + data.len() as u64;
-                })
+                self.write_behind(&mut state, data)
             };
             match result {
                 Ok(()) => written += data.len(),
@@ -283,7 +352,8 @@ impl FileOps for RemoteFile {
                 Err(error) => return Err(error),
             }
         }
-        state.sequential = state.offset;
+        let offset = state.offset;
+        self.restart(&mut state, offset);
         Ok(written)
     }
 
@@ -309,7 +379,10 @@ impl FileOps for RemoteFile {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();
-        self.drop_ahead(&mut state);
+        let offset = state.offset;
+        self.restart(&mut state, offset);
+        // Repeated after a lost session, it must not cut what was written later.
+        self.drain(&mut state)?;
         self.with_handle(&mut state, |_, handle| {
             self.place.session.call(
                 &Truncate {
@@ -325,7 +398,8 @@ impl FileOps for RemoteFile {
 
     fn fsync(&self) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        self.with_handle(&mut state, |_, handle| {
+        self.drain(&mut state)?;
+        let synced = self.with_handle(&mut state, |_, handle| {
             self.place.session.call(
                 &Fsync {
                     handle,
@@ -333,15 +407,39 @@ impl FileOps for RemoteFile {
                 },
                 About::Handle(handle, 0),
             )
-        })
-        .map(drop)
+        });
+        // Also when fsync itself failed: an error is told once.
+        self.told(&mut state)?;
+        synced?;
+        state.behind.synced();
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Errno> {
+        if !self.flags.writable() {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        self.drain(&mut state)?;
+        self.told(&mut state)
     }
 }
 
 impl Drop for RemoteFile {
     fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.state.lock();
-        self.drop_ahead(&mut state);
+        self.restart(&mut state, 0);
+        // A program that ended without closing; one that was killed does not wait.
+        let drained = self.drain(&mut state);
+        let told = self.told(&mut state);
+        let behind = &mut state.behind;
+        let lost = self.place.session.with_client(|client| behind.abandon(client));
+        if lost > 0 {
+            println!("remote: {}: {lost} bytes were not written", self.place.about());
+        } else if let (Ok(()), Err(error)) = (drained, told) {
+            println!("remote: {}: {}, and nobody closed it", self.place.about(), error.text());
+        }
         if state.opened.generation == self.place.session.generation() {
             forget(
                 &self.place.session,

@@ -1,7 +1,7 @@
 //! Remote files: paths on SNFS servers.
 //!
-//! `session` holds the connection and its exactly-once bookkeeping (which is `protocol::client`'s);
-//! `file` and `directory` are what a descriptor stands for; `names` the calls that take a path;
+//! `session` holds the exactly-once bookkeeping (which is `protocol::client`'s), `link` its connection, `secret`
+//! what the server wants to hear; `file` and `directory` are what a descriptor stands for; `names` the calls that take a path;
 //! `channel` what the trace writes through, in a session of its own.
 //!
 //! Losing a server makes callers wait, never fail: the session resumes where it was. Only a server that
@@ -11,7 +11,9 @@
 pub mod channel;
 mod directory;
 mod file;
+mod link;
 mod names;
+mod secret;
 mod session;
 
 pub use names::{check_directory, mkdir, open, read_file, rename, unlink};
@@ -19,13 +21,14 @@ pub use names::{check_directory, mkdir, open, read_file, rename, unlink};
 use crate::net::event::Event;
 use crate::sync::SpinLock;
 use crate::time;
-use crate::{proc, settings};
+use crate::{println, proc, settings};
 use abi::Errno;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use kcore::net::stack::Endpoint;
 use kcore::path::{RemotePath, Server};
+use secret::Secret;
 use session::{Purpose, Session};
 
 /// Design section 14: an empty request every 500 ms tells the harness that the machine lives.
@@ -43,24 +46,16 @@ static WORK: Event = Event::new();
 pub fn init() {
     let settings = settings::get();
     if let Some(server) = settings.server.map(endpoint) {
-        let token = token();
+        if let Secret::Unusable(why) = secret::get() {
+            println!("remote: {why}; remote files are refused");
+        }
         let mut sessions = SESSIONS.lock();
-        sessions.push(Arc::new(Session::new(server, Purpose::Files, &token)));
+        sessions.push(Arc::new(Session::new(server, Purpose::Files)));
         if settings.run.is_some() {
-            sessions.push(Arc::new(Session::new(server, Purpose::Run, &token)));
+            sessions.push(Arc::new(Session::new(server, Purpose::Run)));
         }
     }
     proc::spawn_kernel_thread("remote", run);
-}
-
-/// The token as the server knows it: the text of its token file, lower-case hexadecimal.
-fn token() -> Vec<u8> {
-    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
-    settings::get()
-        .token
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
-        .collect()
 }
 
 fn endpoint((address, port): ([u8; 4], u16)) -> Endpoint {
@@ -88,7 +83,7 @@ fn session(server: Server) -> Result<Arc<Session>, Errno> {
         Server::Address { ip, port } => endpoint((ip, port.unwrap_or(protocol::DEFAULT_PORT))),
     };
     // Made outside the lock: it allocates.
-    let new = Arc::new(Session::new(server, Purpose::Files, &token()));
+    let new = Arc::new(Session::new(server, Purpose::Files));
     let mut sessions = SESSIONS.lock();
     if let Some(session) = sessions
         .iter()

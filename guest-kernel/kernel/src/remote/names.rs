@@ -58,7 +58,7 @@ impl Place {
         }))
     }
 
-    fn about(&self) -> About<'_> {
+    pub(super) fn about(&self) -> About<'_> {
         About::Path(&self.export, self.path.as_path())
     }
 
@@ -335,6 +335,6 @@ pub(super) fn to_abi_kind(kind: Kind) -> i16 {
 /// Sends a call whose answer nobody needs: closing a handle.
 pub(super) fn forget<C: Call>(session: &Session, call: &C) {
     if let Ok(asked) = session.try_submit(call) {
-        session.cancel(asked);
+        session.cancel(asked.parts().0);
     }
 }

@@ -1,29 +1,25 @@
 //! A session with one file server: the protocol's client over one TCP connection after another.
 //!
 //! Whoever waits for a reply moves the bytes itself ([`Session::call`]), so that a request costs no
-//! thread switch on its way out. The thread `remote` does what nobody waits for: it connects, notices
-//! a server that fell silent, keeps the connection from idling out, and says on the console, once,
-//! that the server is away or back.
+//! thread switch on its way out. `link` has the connection.
 
-use super::WORK;
-use crate::net::event::{Event, SharedEvent};
-use crate::net::{self, Ip};
-use crate::println;
+use super::link::State;
+use super::secret::{self, Secret};
+use crate::net;
+use crate::net::event::Event;
 use crate::sync::SleepLock;
-use crate::time::{self, Instant};
+use crate::time;
 use crate::trace;
 use abi::Errno;
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use kcore::net::stack::{Endpoint, Kind, NoDelay, Owner, SocketId, Take};
-use protocol::client::{Client, Config, Failure, Reply, Status, SubmitError, Ticket};
-use protocol::message::{Access, Attach, Call, ClientId, Handle, Operation, Ping};
+use kcore::net::stack::Endpoint;
+use protocol::client::{Client, Config, Failure, Reply, SubmitError, Ticket};
+use protocol::message::{Access, Attach, Call, Handle, Operation};
 use protocol::name::Path;
 use trace_record::{Class, Payload};
 
@@ -31,20 +27,8 @@ use trace_record::{Class, Payload};
 const SLOTS: u16 = 32;
 /// Largest payload we ask for; several of them fit a socket's buffer.
 const FRAME: u32 = 64 * 1024 + 64;
-/// A server that owes an answer for this long is given up, and connected to again.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How long to wait before the next attempt to connect: from, to.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// A connection attempt that takes longer is given up.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a connection attempt is looked at.
-const CONNECT_LOOK: Duration = Duration::from_millis(10);
-/// A server away for this long is worth a line.
-const AWAY_LINE: Duration = Duration::from_secs(2);
-/// Bytes taken from the socket at a time.
-const RECEIVE: usize = 64 * 1024;
 /// How often an idle session without a heartbeat speaks up, at least.
-const IDLE_PING: Duration = Duration::from_secs(10);
+pub(super) const IDLE_PING: Duration = Duration::from_secs(10);
 
 /// Why a session exists, and how it is called in the server's logs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +48,7 @@ impl Purpose {
     }
 
     /// How often a request goes out although nobody asks for anything.
-    fn ping_period(self) -> Duration {
+    pub(super) fn ping_period(self) -> Duration {
         match self {
             Self::Files => IDLE_PING,
             Self::Run => super::HEARTBEAT,
@@ -78,30 +62,8 @@ pub struct Session {
     pub server: Endpoint,
     /// What for.
     pub purpose: Purpose,
-    event: Arc<Event>,
-    state: SleepLock<State>,
-}
-
-enum Link {
-    Down { retry_at: Instant },
-    Connecting { socket: SocketId, since: Instant },
-    Up { socket: SocketId },
-}
-
-struct State {
-    client: Client,
-    link: Link,
-    backoff: Duration,
-    /// Since when nobody could reach the server.
-    away_since: Option<Instant>,
-    /// The console was told.
-    away_told: bool,
-    why_away: &'static str,
-    refusal_told: bool,
-    ping: Option<Ticket>,
-    pinged: Instant,
-    roots: BTreeMap<Vec<u8>, Root>,
-    buffer: Vec<u8>,
+    pub(super) event: Arc<Event>,
+    pub(super) state: SleepLock<State>,
 }
 
 /// The root of an export.
@@ -115,27 +77,8 @@ pub struct Root {
     pub access: Access,
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     time::now().0 / 1_000_000
-}
-
-/// Random where the CPU can, else hard to guess.
-fn random_id() -> ClientId {
-    let random = x86_64::instructions::random::RdRand::new();
-    let mut mixed = time::read_tsc() ^ time::wall_ns();
-    let mut word = || {
-        mixed = mixed
-            .wrapping_mul(0x5851_f42d_4c95_7f2d)
-            .wrapping_add(time::read_tsc());
-        let own = mixed ^ mixed >> 29;
-        random
-            .and_then(|random| random.get_u64())
-            .map_or(own, |random| random ^ own)
-    };
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&word().to_le_bytes());
-    id[8..].copy_from_slice(&word().to_le_bytes());
-    ClientId(id)
 }
 
 /// What a request is about, for the trace.
@@ -171,7 +114,15 @@ pub struct Asked {
     record: Option<u32>,
 }
 
-fn record_answer(request: Option<u32>, reply: &Reply) {
+impl Asked {
+    /// For those who keep many: what names the request, and its record in the trace.
+    pub fn parts(self) -> (Ticket, Option<u32>) {
+        (self.ticket, self.record)
+    }
+}
+
+/// Puts an answer into the trace.
+pub fn record_answer(request: Option<u32>, reply: &Reply) {
     if let Some(request) = request {
         let status = reply.failure().map_or(0, |failure| failure.errno.status());
         trace::emit(&Payload::RemoteAnswer {
@@ -189,35 +140,23 @@ pub fn errno(failure: Failure) -> Errno {
 
 impl Session {
     /// A session that is not connected yet; the thread `remote` will do that.
-    pub fn new(server: Endpoint, purpose: Purpose, token: &[u8]) -> Self {
-        let config = Config {
-            client: random_id(),
+    pub fn new(server: Endpoint, purpose: Purpose) -> Self {
+        let token = match secret::get() {
+            Secret::Token(token) => token.clone(),
+            Secret::Key(_) | Secret::Unusable(_) => Vec::new(),
+        };
+        let client = Client::new(Config {
+            client: secret::random_id(),
             name: purpose.name().into(),
-            token: token.to_vec(),
+            token,
             slots: SLOTS,
             max_frame: FRAME,
-        };
-        let now = time::now();
+        });
         Self {
             server,
             purpose,
             event: Arc::new(Event::new()),
-            state: SleepLock::new(
-                "session",
-                State {
-                    client: Client::new(config),
-                    link: Link::Down { retry_at: now },
-                    backoff: RETRY.0,
-                    away_since: Some(now),
-                    away_told: false,
-                    why_away: "no answer",
-                    refusal_told: false,
-                    ping: None,
-                    pinged: now,
-                    roots: BTreeMap::new(),
-                    buffer: vec![0; RECEIVE],
-                },
-            ),
+            state: SleepLock::new("session", State::new(client)),
         }
     }
 
@@ -231,6 +170,9 @@ impl Session {
     pub fn submit<C: Call>(&self, call: &C, about: About<'_>) -> Result<Asked, Errno> {
         if self.server.address[0] != 127 && !net::has_card() {
             return Err(Errno::ENETUNREACH);
+        }
+        if let Secret::Unusable(_) = secret::get() {
+            return Err(Errno::EPROTONOSUPPORT);
         }
         let record = self.record_request(C::OPERATION, about);
         loop {
@@ -291,27 +233,44 @@ impl Session {
     /// Waits for the answer, whatever it says.
     pub fn wait_raw(&self, asked: Asked) -> Result<Reply, Errno> {
         let Asked { ticket, record } = asked;
+        if let Err(error) = self.wait_done(ticket) {
+            self.state.lock().client.cancel(ticket);
+            return Err(error);
+        }
+        let reply = self.state.lock().client.take(ticket);
+        let reply = reply.ok_or(Errno::EIO)?;
+        record_answer(record, &reply);
+        Ok(reply)
+    }
+
+    /// Waits until there is an answer, and leaves it there. EINTR leaves the request under way.
+    pub fn wait_done(&self, ticket: Ticket) -> Result<(), Errno> {
         loop {
             let seen = self.event.seen();
             {
                 let mut state = self.state.lock();
+                if state.client.is_done(ticket) {
+                    return Ok(());
+                }
                 self.pump(&mut state);
-                if let Some(reply) = state.client.take(ticket) {
-                    drop(state);
-                    record_answer(record, &reply);
-                    return Ok(reply);
+                if state.client.is_done(ticket) {
+                    return Ok(());
                 }
             }
-            if let Err(error) = self.event.wait(seen) {
-                self.state.lock().client.cancel(ticket);
-                return Err(error);
-            }
+            self.event.wait(seen)?;
         }
     }
 
+    /// For bookkeeping on top of the client, with what has arrived taken in.
+    pub fn with_client<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
+        let mut state = self.state.lock();
+        self.pump(&mut state);
+        f(&mut state.client)
+    }
+
     /// Forgets a question.
-    pub fn cancel(&self, asked: Asked) {
-        self.state.lock().client.cancel(asked.ticket);
+    pub fn cancel(&self, ticket: Ticket) {
+        self.state.lock().client.cancel(ticket);
     }
 
     /// The generation handles got now belong to.
@@ -355,227 +314,6 @@ impl Session {
                 Err(Errno::ESTALE) if self.generation() != generation => {}
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// Moves bytes both ways without sleeping; whether anything came in.
-    fn pump(&self, state: &mut State) -> bool {
-        let Link::Up { socket } = state.link else {
-            return false;
-        };
-        let mut received = false;
-        let mut broken = None;
-        {
-            let mut net = net::lock();
-            let mut sent = false;
-            while !state.client.output().is_empty() {
-                match net.stack.send(socket, state.client.output(), None) {
-                    Ok(len) => {
-                        state.client.sent(len);
-                        sent = true;
-                    }
-                    Err(Errno::EAGAIN) => {
-                        if !sent {
-                            break;
-                        }
-                        // The buffer was full: frames that leave now make room.
-                        net.push();
-                        sent = false;
-                    }
-                    Err(_) => {
-                        broken = Some("connection lost");
-                        break;
-                    }
-                }
-            }
-            if sent {
-                net.push();
-            }
-            loop {
-                match net.stack.recv(socket, &mut state.buffer, Take::Consume) {
-                    Ok((0, _)) => broken = Some("connection closed"),
-                    Ok((len, _)) => {
-                        net.took(len);
-                        received = true;
-                        if let Err(error) = state.client.receive(&state.buffer[..len], now_ms()) {
-                            println!(
-                                "remote: {}:{}: {error}",
-                                Ip(self.server.address),
-                                self.server.port
-                            );
-                            broken = Some("connection dropped");
-                        }
-                    }
-                    Err(Errno::EAGAIN) => {
-                        net.before_sleep();
-                        break;
-                    }
-                    Err(_) => broken = Some("connection lost"),
-                }
-                if broken.is_some() {
-                    break;
-                }
-            }
-        }
-        if let Some(why) = broken {
-            self.drop_link(state, why);
-        }
-        if received || broken.is_some() {
-            self.event.signal();
-        }
-        if state.client.status() == Status::Ready && state.away_since.is_some() {
-            self.arrived(state);
-        }
-        received
-    }
-
-    fn arrived(&self, state: &mut State) {
-        let away = state.away_since.take();
-        state.backoff = RETRY.0;
-        if core::mem::take(&mut state.away_told) {
-            let seconds = away.map_or(0, |since| (time::now() - since).as_secs());
-            println!(
-                "remote: {}:{} is back after {seconds} s",
-                Ip(self.server.address),
-                self.server.port
-            );
-        }
-    }
-
-    fn drop_link(&self, state: &mut State, why: &'static str) {
-        if let Link::Up { socket } | Link::Connecting { socket, .. } = state.link {
-            let mut net = net::lock();
-            net.stack.close(socket);
-            net.push();
-        }
-        state.client.disconnected();
-        let now = time::now();
-        state.link = Link::Down {
-            retry_at: now + state.backoff,
-        };
-        state.backoff = (state.backoff * 2).min(RETRY.1);
-        state.away_since.get_or_insert(now);
-        state.why_away = why;
-        WORK.signal();
-    }
-
-    /// What the thread does for this session now; when it wants to be looked after again.
-    pub fn look_after(&self) -> Instant {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        if let Status::Refused(failure) = state.client.status() {
-            if !core::mem::replace(&mut state.refusal_told, true) {
-                println!(
-                    "remote: {}:{} refuses us: {failure}",
-                    Ip(self.server.address),
-                    self.server.port
-                );
-                self.drop_link(state, "refused");
-                self.event.signal();
-            }
-            return time::now() + IDLE_PING;
-        }
-        let next = match state.link {
-            Link::Down { retry_at } if time::now() < retry_at => retry_at,
-            Link::Down { .. } => self.connect(state),
-            Link::Connecting { socket, since } => self.finish_connecting(state, socket, since),
-            Link::Up { .. } => self.keep(state),
-        };
-        self.tell_away(state);
-        next
-    }
-
-    fn connect(&self, state: &mut State) -> Instant {
-        let mut net = net::lock();
-        if !net.stack.is_up() && self.server.address[0] != 127 {
-            state.why_away = "no network address";
-            return time::now() + RETRY.0;
-        }
-        let event = SharedEvent(Arc::clone(&self.event));
-        let Ok(socket) = net.stack.socket(Kind::Stream, Owner::Kernel, event) else {
-            state.why_away = Errno::ENOBUFS.text();
-            return time::now() + RETRY.1;
-        };
-        let _ = net.stack.set_nodelay(socket, NoDelay::On);
-        let result = net.stack.connect(socket, self.server);
-        if self.purpose == Purpose::Run {
-            // Before the first frame goes out.
-            let local = net.stack.local(socket);
-            net::tap::set_transport_port(local.map_or(0, |local| local.port));
-        }
-        net.push();
-        drop(net);
-        let now = time::now();
-        state.link = Link::Connecting { socket, since: now };
-        match result {
-            Err(Errno::EINPROGRESS) | Ok(()) => self.finish_connecting(state, socket, now),
-            Err(error) => {
-                self.drop_link(state, error.text());
-                now + state.backoff
-            }
-        }
-    }
-
-    fn finish_connecting(&self, state: &mut State, socket: SocketId, since: Instant) -> Instant {
-        let result = net::lock().stack.connect(socket, self.server);
-        let now = time::now();
-        match result {
-            Ok(()) => {
-                state.link = Link::Up { socket };
-                state.client.connected(now_ms());
-                self.pump(state);
-                self.keep(state)
-            }
-            Err(Errno::EALREADY) if now < since + CONNECT_PATIENCE => now + CONNECT_LOOK,
-            Err(error) => {
-                let why = if error == Errno::EALREADY {
-                    Errno::ETIMEDOUT
-                } else {
-                    error
-                };
-                self.drop_link(state, why.text());
-                now + RETRY.0
-            }
-        }
-    }
-
-    fn keep(&self, state: &mut State) -> Instant {
-        self.pump(state);
-        let now = time::now();
-        if let Some(ticket) = state.ping
-            && state.client.take(ticket).is_some()
-        {
-            state.ping = None;
-        }
-        if state
-            .client
-            .silence_ms(now_ms())
-            .is_some_and(|silence| u128::from(silence) > SILENCE.as_millis())
-        {
-            self.drop_link(state, "no answer");
-            return now + RETRY.0;
-        }
-        let period = self.purpose.ping_period();
-        if state.ping.is_none() && now >= state.pinged + period {
-            state.ping = state.client.submit(&Ping {}, now_ms()).ok();
-            state.pinged = now;
-            self.pump(state);
-        }
-        (state.pinged + period).max(now + RETRY.0)
-    }
-
-    fn tell_away(&self, state: &mut State) {
-        let away = state
-            .away_since
-            .is_some_and(|since| time::now() > since + AWAY_LINE);
-        if away && !state.away_told {
-            state.away_told = true;
-            println!(
-                "remote: {}:{} is away ({}); waiting for it",
-                Ip(self.server.address),
-                self.server.port,
-                state.why_away
-            );
         }
     }
 }

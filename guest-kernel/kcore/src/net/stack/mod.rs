@@ -12,6 +12,7 @@
 
 mod calls;
 mod datagram;
+mod infos;
 mod interface;
 mod names;
 mod raw;

@@ -1,7 +1,7 @@
 //! Raw ICMP sockets, for `ping`. As in Linux: a program sends an ICMP message without an IP
 //! header and receives one with it.
 
-use super::{Core, Endpoint, Readiness, Take, datagram::copy, stream::padded};
+use super::{Core, Endpoint, Readiness, Take, datagram::copy, infos::padded};
 use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_RAW, SocketInfo};

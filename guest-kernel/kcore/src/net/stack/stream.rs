@@ -1,8 +1,9 @@
 //! TCP sockets: fresh, listening, connecting, connected.
 
+use super::infos::{connection_info, endpoint_info};
 use super::{CONNECT_TIMEOUT, Core, Endpoint, Half, NoDelay, Readiness, Take, USER_TIMEOUT};
 use abi::Errno;
-use abi::net::{SOCK_STREAM, SocketInfo};
+use abi::net::SocketInfo;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -316,27 +317,53 @@ impl Stream {
         buffer: &mut [u8],
         take: Take,
     ) -> Result<(usize, Endpoint), Errno> {
+        let peer = self.connection()?.peer;
+        let len = match self.arrived(core) {
+            Ok(Some(socket)) => match take {
+                Take::Consume => socket.recv_slice(buffer),
+                Take::Peek => socket.peek_slice(buffer),
+            }
+            .unwrap_or(0),
+            Ok(None) => 0,
+            Err(Errno::EAGAIN) if buffer.is_empty() => 0,
+            Err(error) => return Err(error),
+        };
+        Ok((len, peer))
+    }
+
+    /// Hands a part of what has arrived to `take` without a copy; None at the end.
+    pub(super) fn recv_with<R>(
+        &mut self,
+        core: &mut Core,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Errno> {
+        let Some(socket) = self.arrived(core)? else {
+            return Ok(None);
+        };
+        let taken = socket.recv(|bytes| (bytes.len(), take(bytes)));
+        taken.map(Some).map_err(|_| Errno::ENOTCONN)
+    }
+
+    /// The socket if there are bytes to take, None at the end of the stream, EAGAIN before.
+    fn arrived<'a>(
+        &mut self,
+        core: &'a mut Core,
+    ) -> Result<Option<&'a mut tcp::Socket<'static>>, Errno> {
         let connection = self.connection()?;
-        let peer = connection.peer;
         if connection.read_shut {
-            return Ok((0, peer));
+            return Ok(None);
         }
         let socket = core.tcp_mut(connection.handle);
         if socket.can_recv() {
-            let len = match take {
-                Take::Consume => socket.recv_slice(buffer),
-                Take::Peek => socket.peek_slice(buffer),
-            };
-            return Ok((len.unwrap_or(0), peer));
+            return Ok(Some(socket));
         }
         if let Some(error) = connection.error.take() {
             return Err(error);
         }
-        let waits = connection.progress == Progress::Connecting || socket.may_recv();
-        if waits && !buffer.is_empty() {
+        if connection.progress == Progress::Connecting || socket.may_recv() {
             Err(Errno::EAGAIN)
         } else {
-            Ok((0, peer))
+            Ok(None)
         }
     }
 
@@ -534,53 +561,5 @@ impl Connection {
             socket.set_timeout(Some(USER_TIMEOUT));
             socket.set_keep_alive(keep_alive);
         }
-    }
-}
-
-fn endpoint_info(at: Endpoint, kernel: u32) -> SocketInfo {
-    SocketInfo {
-        kind: SOCK_STREAM as u8,
-        address_len: 4,
-        local_port: at.port,
-        local: padded(at.address),
-        kernel,
-        ..SocketInfo::default()
-    }
-}
-
-pub(super) fn padded(address: [u8; 4]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&address);
-    bytes
-}
-
-pub(super) fn connection_info(socket: &tcp::Socket<'static>, kernel: u32) -> SocketInfo {
-    let local = socket
-        .local_endpoint()
-        .map(Endpoint::from_smoltcp)
-        .unwrap_or_default();
-    let remote = socket
-        .remote_endpoint()
-        .map(Endpoint::from_smoltcp)
-        .unwrap_or_default();
-    SocketInfo {
-        state: match socket.state() {
-            State::Closed => 0,
-            State::Listen => 1,
-            State::SynSent => 2,
-            State::SynReceived => 3,
-            State::Established => 4,
-            State::FinWait1 => 5,
-            State::FinWait2 => 6,
-            State::CloseWait => 7,
-            State::Closing => 8,
-            State::LastAck => 9,
-            State::TimeWait => 10,
-        },
-        remote_port: remote.port,
-        remote: padded(remote.address),
-        receive_queue: socket.recv_queue() as u32,
-        send_queue: socket.send_queue() as u32,
-        ..endpoint_info(local, kernel)
     }
 }

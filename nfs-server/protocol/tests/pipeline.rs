@@ -1,0 +1,428 @@
+//! Read-ahead and write-behind against a server that is cut off, restarted and forgetful at random, compared with
+//! a plain array of bytes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use protocol::ahead::Ahead;
+use protocol::behind::{Behind, WINDOW_BYTES, WINDOW_REQUESTS};
+use protocol::client::{Client, Config, Status};
+use protocol::codec::Rest;
+use protocol::errno::{Errno, Reason, Refusal};
+use protocol::frame::{self, HEADER, Header};
+use protocol::message::{ClientId, Handle, HelloReply, Read, Request, Resumed, Write, Written};
+use protocol::NO_SLOT;
+
+/// One file on a server that does each request of a session once.
+#[derive(Default)]
+struct Server {
+    file: Vec<u8>,
+    session: u64,
+    boots: u64,
+    /// The last reply of each slot.
+    slots: BTreeMap<u16, (u32, Vec<u8>)>,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    reboot_pending: bool,
+}
+
+fn refused(reason: Reason) -> (Errno, Refusal) {
+    (Errno::ESTALE, Refusal { reason, value: 0 })
+}
+
+impl Server {
+    fn handle(&self) -> Handle {
+        Handle(self.session as u32)
+    }
+
+    /// The connection is gone, and what was on its way with it.
+    fn cut(&mut self) {
+        self.incoming.clear();
+        self.outgoing.clear();
+    }
+
+    /// Started again without its state.
+    fn forget(&mut self) {
+        self.cut();
+        self.boots += 1;
+        self.slots.clear();
+    }
+
+    fn serve(&mut self) {
+        while self.incoming.len() >= HEADER {
+            let length = u32::from_le_bytes(self.incoming[..4].try_into().unwrap()) as usize;
+            if self.incoming.len() < HEADER + length {
+                return;
+            }
+            let whole: Vec<u8> = self.incoming.drain(..HEADER + length).collect();
+            self.answer(&whole);
+        }
+    }
+
+    fn answer(&mut self, whole: &[u8]) {
+        let (header, payload) = frame::split(whole).unwrap();
+        let mut out = Vec::new();
+        match Request::decode(header.operation, payload).unwrap() {
+            Request::Hello(_) => {
+                let known = header.session != 0 && header.session == self.session && !self.slots_forgotten();
+                if !known {
+                    self.session = self.boots * 1000 + self.session % 1000 + 1;
+                    self.slots.clear();
+                    self.slots.insert(NO_SLOT, (self.boots as u32, Vec::new()));
+                }
+                let resumed = match (known, std::mem::take(&mut self.reboot_pending)) {
+                    (false, _) => Resumed::New,
+                    (true, false) => Resumed::Same,
+                    (true, true) => Resumed::Rebooted,
+                };
+                let reply = HelloReply {
+                    version: 1,
+                    slots: 4,
+                    max_frame: 4096,
+                    boot_id: self.boots,
+                    resumed,
+                    idle_ms: 1000,
+                    time_ns: 0,
+                };
+                let header = Header { session: self.session, ..header };
+                frame::put_reply(&mut out, &header, &Ok(reply));
+            }
+            request => {
+                if let Some((sequence, reply)) = self.slots.get(&header.slot)
+                    && *sequence == header.sequence
+                {
+                    out.clone_from(reply);
+                } else {
+                    self.perform(&header, &request, &mut out);
+                    self.slots.insert(header.slot, (header.sequence, out.clone()));
+                }
+            }
+        }
+        self.outgoing.extend_from_slice(&out);
+    }
+
+    fn slots_forgotten(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn perform(&mut self, header: &Header, request: &Request<'_>, out: &mut Vec<u8>) {
+        match request {
+            Request::Write(Write { handle, offset, data: Rest(data) }) => {
+                let result = if *handle == self.handle() {
+                    let end = *offset as usize + data.len();
+                    if self.file.len() < end {
+                        self.file.resize(end, 0);
+                    }
+                    self.file[*offset as usize..end].copy_from_slice(data);
+                    Ok(Written { size: self.file.len() as u64 })
+                } else {
+                    Err(refused(Reason::SessionLost))
+                };
+                frame::put_reply(out, header, &result);
+            }
+            Request::Read(Read { handle, offset, count }) => {
+                let result = if *handle == self.handle() {
+                    let start = (*offset as usize).min(self.file.len());
+                    let end = (start + *count as usize).min(self.file.len());
+                    Ok(Rest(&self.file[start..end]))
+                } else {
+                    Err(refused(Reason::SessionLost))
+                };
+                frame::put_reply(out, header, &result);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What the kernel does around the two, with every wait a step of the server.
+struct Owner {
+    client: Client,
+    server: Server,
+    behind: Behind<()>,
+    ahead: Ahead<()>,
+    handle: Handle,
+    generation: u32,
+    told: usize,
+}
+
+impl Owner {
+    fn new() -> Self {
+        let client = Client::new(Config {
+            client: ClientId([1; 16]),
+            name: b"model".to_vec(),
+            token: Vec::new(),
+            slots: 4,
+            max_frame: 4096,
+        });
+        let mut owner = Self {
+            client,
+            server: Server::default(),
+            behind: Behind::default(),
+            ahead: Ahead::default(),
+            handle: Handle(0),
+            generation: 0,
+            told: 0,
+        };
+        owner.step(usize::MAX);
+        owner.reopen();
+        owner
+    }
+
+    /// Moves up to `n` bytes each way.
+    fn step(&mut self, n: usize) {
+        if self.client.status() == Status::Down {
+            self.client.connected(0);
+        }
+        let mut out = vec![0; n.min(1 << 16)];
+        let len = self.client.fill(&mut out);
+        self.server.incoming.extend_from_slice(&out[..len]);
+        self.server.serve();
+        let len = self.server.outgoing.len().min(n);
+        let back: Vec<u8> = self.server.outgoing.drain(..len).collect();
+        self.client.receive(&back, 0).unwrap();
+    }
+
+    fn cut(&mut self) {
+        self.server.cut();
+        self.client.disconnected();
+    }
+
+    fn reopen(&mut self) {
+        while self.client.status() != Status::Ready {
+            self.step(usize::MAX);
+        }
+        self.handle = self.server.handle();
+        self.generation = self.client.generation();
+    }
+
+    fn settle(&mut self) {
+        let told = &mut self.told;
+        self.behind.settle(&mut self.client, |(), _| *told += 1);
+        while self.behind.is_stale(&self.client) {
+            self.step(usize::MAX);
+            let told = &mut self.told;
+            self.behind.settle(&mut self.client, |(), _| *told += 1);
+        }
+        while let Some(piece) = self.behind.next_lost() {
+            if self.generation != self.client.generation() {
+                self.reopen();
+            }
+            let call = Write { handle: self.handle, offset: piece.offset, data: Rest(&piece.data) };
+            match self.client.submit(&call, 0) {
+                Ok(ticket) => self.behind.resubmitted(&piece, self.generation, ticket, ()),
+                Err(_) => {
+                    self.behind.put_back(piece);
+                    self.step(usize::MAX);
+                    return self.settle();
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        drop(self.ahead.restart(offset));
+        self.settle();
+        while !self.behind.has_room(data.len()) || self.client.free_slots() == 0 {
+            self.step(100);
+            self.settle();
+        }
+        let call = Write { handle: self.handle, offset, data: Rest(data) };
+        let ticket = self.client.submit(&call, 0).unwrap();
+        self.behind.submitted(&self.client, self.generation, ticket, data.len(), ());
+        assert!(self.behind.bytes() <= WINDOW_BYTES);
+    }
+
+    fn drain(&mut self) {
+        loop {
+            self.settle();
+            if self.behind.is_settled() {
+                return;
+            }
+            self.step(usize::MAX);
+        }
+    }
+
+    /// As a program that reads until it has `len` bytes or the file ends.
+    fn read(&mut self, mut offset: u64, len: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < len {
+            let mut buf = vec![0; (len - all.len()).min(700)];
+            self.settle();
+            let mut got = self.ahead.take(offset, &mut buf);
+            if got == 0 {
+                self.fill(offset, buf.len());
+                got = self.ahead.take(offset, &mut buf);
+            }
+            if got == 0 {
+                break;
+            }
+            offset += got as u64;
+            all.extend_from_slice(&buf[..got]);
+        }
+        all
+    }
+
+    fn fill(&mut self, offset: u64, wanted: usize) {
+        loop {
+            if self.ahead.is_elsewhere(offset) || self.generation != self.client.generation() {
+                for (ticket, ()) in self.ahead.restart(offset) {
+                    self.client.cancel(ticket);
+                }
+            }
+            self.reopen();
+            while let Some((at, len)) = self.ahead.wants(wanted, self.server.file.len() as u64, 1000, 3) {
+                let call = Read { handle: self.handle, offset: at, count: len as u32 };
+                match self.client.submit(&call, 0) {
+                    Ok(ticket) => self.ahead.submitted(ticket, (at, len), ()),
+                    Err(_) => self.step(usize::MAX),
+                }
+            }
+            let (ticket, ()) = self.ahead.oldest().unwrap();
+            while !self.client.is_done(ticket) {
+                self.step(333);
+            }
+            let reply = self.client.take(ticket).unwrap();
+            let failed = reply.failure().is_some();
+            for (ticket, ()) in self.ahead.arrived(reply) {
+                self.client.cancel(ticket);
+            }
+            if !failed {
+                return;
+            }
+            assert!(self.generation != self.client.generation());
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Write { offset: u64, len: usize, byte: u8 },
+    Read { offset: u64, len: usize },
+    Step(usize),
+    Cut,
+    Forget,
+    Drain,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (0u64..3000, 1usize..3000, any::<u8>()).prop_map(|(offset, len, byte)| Act::Write { offset, len, byte }),
+        3 => (0u64..4000, 1usize..5000).prop_map(|(offset, len)| Act::Read { offset, len }),
+        4 => (1usize..5000).prop_map(Act::Step),
+        2 => Just(Act::Cut),
+        1 => Just(Act::Forget),
+        1 => Just(Act::Drain),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Reads see every write before them, and in the end the file is what the program wrote, whatever
+    /// happened to connection and server in between.
+    #[test]
+    fn the_file_is_what_was_written(acts in prop::collection::vec(act(), 1..60)) {
+        let mut owner = Owner::new();
+        let (mut model, mut writes) = (Vec::new(), 0);
+        for act in acts {
+            match act {
+                Act::Write { offset, len, byte } => {
+                    owner.write(offset, &vec![byte; len]);
+                    let end = offset as usize + len;
+                    if model.len() < end {
+                        model.resize(end, 0);
+                    }
+                    model[offset as usize..end].fill(byte);
+                    writes += 1;
+                }
+                Act::Read { offset, len } => {
+                    let start = (offset as usize).min(model.len());
+                    let end = (start + len).min(model.len());
+                    prop_assert_eq!(&owner.read(offset, len)[..], &model[start..end]);
+                }
+                Act::Step(n) => owner.step(n),
+                Act::Cut => owner.cut(),
+                Act::Forget => {
+                    owner.server.forget();
+                    owner.client.disconnected();
+                }
+                Act::Drain => owner.drain(),
+            }
+        }
+        owner.drain();
+        prop_assert_eq!(&owner.server.file, &model);
+        prop_assert_eq!(owner.behind.bytes(), 0);
+        prop_assert!(owner.behind.take_error(&owner.client).is_none());
+        prop_assert!(owner.told >= writes);
+    }
+}
+
+#[test]
+fn no_more_than_the_window_is_under_way() {
+    let mut owner = Owner::new();
+    let mut asked = 0;
+    while owner.behind.has_room(3000) && asked < 2 * WINDOW_REQUESTS {
+        if owner.client.free_slots() == 0 {
+            // The server has done it, and nobody looked at the answer yet.
+            owner.step(usize::MAX);
+        }
+        let call = Write { handle: owner.handle, offset: 0, data: Rest(&[1; 3000]) };
+        let ticket = owner.client.submit(&call, 0).unwrap();
+        owner.behind.submitted(&owner.client, owner.generation, ticket, 3000, ());
+        asked += 1;
+    }
+    assert_eq!(asked, WINDOW_REQUESTS);
+    // Answers that nobody took keep nobody from asking.
+    owner.step(usize::MAX);
+    assert_eq!(owner.client.free_slots(), 4);
+    owner.drain();
+    assert!(owner.behind.has_room(3000));
+}
+
+#[test]
+fn an_error_is_told_once() {
+    let mut owner = Owner::new();
+    owner.handle = Handle(77);
+    owner.write(0, b"x");
+    owner.write(1, b"y");
+    owner.step(usize::MAX);
+    owner.settle();
+    // The session is the same, so this handle is simply wrong.
+    assert_eq!(owner.behind.error().map(|failure| failure.errno), Some(Errno::ESTALE));
+    assert!(owner.behind.take_error(&owner.client).is_some());
+    assert!(owner.behind.take_error(&owner.client).is_none());
+}
+
+#[test]
+fn what_a_reboot_may_have_lost_is_an_error_unless_it_was_synced() {
+    for synced in [true, false] {
+        let mut owner = Owner::new();
+        owner.write(0, b"x");
+        owner.drain();
+        if synced {
+            owner.behind.synced();
+        }
+        owner.server.reboot_pending = true;
+        owner.cut();
+        owner.step(usize::MAX);
+        assert_eq!(owner.client.reboots(), 1);
+        assert_eq!(owner.behind.take_error(&owner.client).is_none(), synced);
+        assert!(owner.behind.take_error(&owner.client).is_none(), "told once");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_again_is_counted_and_told() {
+    let mut owner = Owner::new();
+    owner.write(0, &[1; 100]);
+    owner.write(100, &[2; 50]);
+    owner.server.forget();
+    owner.client.disconnected();
+    owner.step(usize::MAX);
+    owner.behind.settle(&mut owner.client, |(), _| {});
+    assert_eq!(owner.behind.give_up(Errno::ENOENT), 150);
+    let failure = owner.behind.take_error(&owner.client).unwrap();
+    assert_eq!((failure.errno, failure.refusal.value), (Errno::ENOENT, 150));
+    assert!(owner.behind.is_settled());
+}
