@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Accelerator, Hypervisor, Machine, MachineConfig, Outcome, Settings};
 use trace_record::Class;
 
+use crate::access::Access;
 use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
@@ -20,7 +21,7 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results, run,
+    bench, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results, run,
     scaffold, shell, trace,
 };
 
@@ -52,6 +53,8 @@ enum Command {
     Run(RunOptions),
     /// Boot the guest and sit at its console; Ctrl-] ends it.
     Shell(ShellOptions),
+    /// Measure remote files from the guest beside TCP and the cipher alone, in one boot.
+    BenchFiles(BenchOptions),
     /// Watch a run live, replay one from its folder, or see a demo.
     Monitor(monitor::Options),
     /// Show what there is to run.
@@ -90,7 +93,7 @@ enum Command {
 }
 
 /// Which machine.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct MachineOptions {
     /// labvisor, none, or bitvisor:PATH with the path of a bitvisor.elf.
     #[arg(long, default_value = "labvisor", value_name = "HYPERVISOR")]
@@ -156,6 +159,8 @@ impl Accel {
 struct ShellOptions {
     #[command(flatten)]
     machine: MachineOptions,
+    #[command(flatten)]
+    access: Access,
     /// Run this command instead of a shell, show what it prints, and end with its status.
     #[arg(short = 'c', value_name = "COMMAND")]
     command: Option<String>,
@@ -168,9 +173,28 @@ struct ShellOptions {
 }
 
 #[derive(Debug, Args)]
+struct BenchOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+    #[command(flatten)]
+    access: Access,
+    /// How much in each measurement.
+    #[arg(long, value_name = "MIB", default_value_t = 16)]
+    mib: u32,
+    /// How often everything is measured; medians are shown.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    time_limit: u64,
+}
+
+#[derive(Debug, Args)]
 struct RunOptions {
     #[command(flatten)]
     machine: MachineOptions,
+    #[command(flatten)]
+    access: Access,
     /// Only these experiments: an id, a pattern as in `hypercall-*`, or `group:NAME`; may be repeated.
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
@@ -269,6 +293,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         }
         Command::Run(options) => run_command(&workspace, consent, options),
         Command::Shell(options) => shell_command(&workspace, consent, options),
+        Command::BenchFiles(options) => bench_command(&workspace, consent, options),
         Command::Monitor(options) => monitor::run(&workspace, options),
         Command::Experiments(command) => catalogue::run(&workspace, command),
         Command::Matrix(options) => matrix::run(&workspace, consent, options),
@@ -357,15 +382,18 @@ fn shell_command(
     }
     let interrupt = Interrupt::watch()?;
     let runs = workspace.path("runs");
-    let server = match config.network.reaches_loopback() {
+    let server = match options.access.is_reached_from(&config.network) {
         true => {
             let catalogue = workspace.path("experiments/catalogue");
             let freshness = options.machine.freshness();
-            Some(service::start(workspace, &runs, &catalogue, freshness)?)
+            let access = &options.access;
+            Some(service::start_at(
+                workspace, &runs, &catalogue, freshness, access,
+            )?)
         }
         false => {
             eprintln!(
-                "hv: no server:/ files: the guest's network does not reach this host's loopback"
+                "hv: no server:/ files: the guest's network does not reach this host's loopback (--listen IP --noise is for that)"
             );
             None
         }
@@ -375,10 +403,7 @@ fn shell_command(
         None => None,
     };
     if let Some(server) = &server {
-        config.settings = config
-            .settings
-            .with("server", &run::server_setting(server))
-            .with("token", server.token());
+        config.settings = server.settings(config.settings);
     }
     let traced = !options.machine.trace.is_empty();
     let boot = match &server {
@@ -415,6 +440,27 @@ fn shell_command(
     Ok(outcome)
 }
 
+/// The guest's program does the work; this end answers it.
+fn bench_command(
+    workspace: &Workspace,
+    consent: Consent,
+    options: &BenchOptions,
+) -> Result<Outcome> {
+    options.access.check()?;
+    let peer = bench::answer(options.access.listen().ip())?;
+    let (mib, rounds) = (options.mib, options.rounds);
+    let peer = harness::seen_from_guest(peer);
+    let file = format!("server:/home/.snfsbench-{}", std::process::id());
+    let shell = ShellOptions {
+        machine: options.machine.clone(),
+        access: options.access.clone(),
+        command: Some(format!("snfsbench -m {mib} -n {rounds} {peer} {file}")),
+        time_limit: options.time_limit,
+        logs: None,
+    };
+    shell_command(workspace, consent, &shell)
+}
+
 fn gdb_command(
     workspace: &Workspace,
     consent: Consent,
@@ -440,7 +486,7 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
     let catalogue = command::check(&folder, &choice)?;
     let logs = PathBuf::new(); // each boot of the run has its own folder
     let machine = options.machine.config(workspace, consent, logs)?;
-    network::must_reach_server(&machine.network)?;
+    network::must_reach_server(&machine.network, &options.access)?;
     let time_limit = options.time_limit.map(Duration::from_secs);
     let (outcome, _) = command::run(
         workspace,
@@ -450,6 +496,7 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
             choice,
             time_limit,
             freshness: options.machine.freshness(),
+            access: options.access.clone(),
             monitor: options.monitor,
             runs: options
                 .runs

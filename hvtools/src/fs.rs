@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use harness::Outcome;
-use protocol::host::{Files, Options as Session, Url};
+use protocol::host::{Files, Url};
 use protocol::message::{FollowEvent, Kind};
 
+use crate::access;
 use crate::interrupt::Interrupt;
 use crate::service;
 use crate::workspace::Workspace;
@@ -23,6 +24,14 @@ pub struct Options {
     /// The file with the token of a server named by URL.
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
+    /// The file with a key of a server in noise mode, named by URL.
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        conflicts_with = "token_file"
+    )]
+    key: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -97,7 +106,8 @@ enum Command {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let door = Door {
         workspace,
-        token_file: options.token_file.as_ref(),
+        token_file: options.token_file.as_deref(),
+        key: options.key.as_deref(),
     };
     match &options.command {
         Command::Ls { path } => door
@@ -148,28 +158,23 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
 /// How to come to a server.
 struct Door<'a> {
     workspace: &'a Workspace,
-    token_file: Option<&'a PathBuf>,
+    token_file: Option<&'a Path>,
+    key: Option<&'a Path>,
 }
 
 impl Door<'_> {
     fn open(&self, place: &str) -> Result<(Files, String)> {
-        let (address, token) = if place.starts_with("snfs://") {
+        let (address, secret) = if place.starts_with("snfs://") {
             let url: Url = place.parse().map_err(anyhow::Error::msg)?;
-            let file = self
-                .token_file
-                .context("a server named by URL needs --token-file FILE")?;
-            let token = std::fs::read(file)
-                .with_context(|| format!("cannot read the token in {}", file.display()))?;
-            (
-                url.address()
-                    .with_context(|| format!("cannot look up {}", url.host))?,
-                token.trim_ascii().to_vec(),
-            )
+            let address = url
+                .address()
+                .with_context(|| format!("cannot look up {}", url.host))?;
+            (address, access::secret(self.token_file, self.key)?)
         } else {
             let found = service::whereabouts(self.workspace)?;
-            (found.address, found.token.into_bytes())
+            (found.address, found.secret)
         };
-        let files = Files::connect(Session::new(address, &token).named("hv fs"))?;
+        let files = Files::connect(access::client(address, &secret)?.named("hv fs"))?;
         Ok((files, self.path_of(place)?))
     }
 

@@ -1,5 +1,7 @@
 //! `hv`, the command line of HvLab: builds the guest, boots it, runs the experiments, shows what happened.
 
+pub mod access;
+pub mod bench;
 pub mod build;
 pub mod catalogue;
 pub mod cli;

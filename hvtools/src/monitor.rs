@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use harness::Outcome;
+use harness::{Outcome, Secret};
 use monitor_ui::{Output, Runs};
 
+use crate::access;
 use crate::service;
 use crate::workspace::Workspace;
 
@@ -26,11 +27,14 @@ pub struct Options {
     #[arg(long)]
     demo: bool,
     /// A server's address; by default the one of the run that goes on in this workspace.
-    #[arg(long, value_name = "ADDRESS", requires = "token_file")]
+    #[arg(long, value_name = "ADDRESS")]
     server: Option<SocketAddr>,
     /// The file with that server's token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The file with a key of that server, if it is in noise mode.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    key: Option<PathBuf>,
     /// Text lines instead of the screen, until the run ends.
     #[arg(long, group = "output")]
     text: bool,
@@ -51,8 +55,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         (Some(path), _) => monitor_ui::Options::file(path),
         (None, true) => monitor_ui::Options::demo(),
         (None, false) => {
-            let (address, token) = server(workspace, options)?;
-            monitor_ui::Options::server(address, token, chosen(options))
+            let (address, secret) = server(workspace, options)?;
+            access::screen(address, &secret, chosen(options))?
         }
     };
     monitor.output = match (options.text, options.csv, options.json) {
@@ -73,12 +77,11 @@ fn chosen(options: &Options) -> Runs {
     }
 }
 
-fn server(workspace: &Workspace, options: &Options) -> Result<(SocketAddr, Vec<u8>)> {
-    if let (Some(address), Some(file)) = (options.server, &options.token_file) {
-        let token = std::fs::read(file)
-            .with_context(|| format!("cannot read the token in {}", file.display()))?;
-        return Ok((address, token.trim_ascii().to_vec()));
+fn server(workspace: &Workspace, options: &Options) -> Result<(SocketAddr, Secret)> {
+    if let Some(address) = options.server {
+        let secret = access::secret(options.token_file.as_deref(), options.key.as_deref())?;
+        return Ok((address, secret));
     }
     let found = service::whereabouts(workspace)?;
-    Ok((found.address, found.token.into_bytes()))
+    Ok((found.address, found.secret))
 }

@@ -7,8 +7,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 use harness::{Faults, Forward, MachineConfig, Network, Relay, Side, Tap};
 
+use crate::access::Access;
+
 /// The guest's network.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Lead a TCP port of this host's loopback into the guest, as in `--publish 8080:80`, or a UDP port with
     /// `5353:53/udp`; may be repeated.
@@ -62,11 +64,11 @@ impl Options {
 ///
 /// # Errors
 /// When the guest would not reach it.
-pub fn must_reach_server(network: &Network) -> Result<()> {
-    if !network.reaches_loopback() {
+pub fn must_reach_server(network: &Network, access: &Access) -> Result<()> {
+    if !access.is_reached_from(network) {
         bail!(
             "a run's results travel to a file server on this host's loopback, which a guest on a tap device does not \
-             reach: `hv run` wants `--net user`, `hv shell` takes the tap device"
+             reach: add `--listen IP --noise` with this host's address on the tap device"
         );
     }
     Ok(())

@@ -7,14 +7,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use harness::{Export, Server, ServerConfig};
+use harness::{Export, Secret, Server, ServerConfig};
 use serde_json::json;
 use trace_record::run::export;
 
+use crate::access::Access;
 use crate::build::Freshness;
 use crate::workspace::Workspace;
 
-/// Builds nfs-server and starts it with the design's four exports.
+/// Builds nfs-server and starts it on loopback with the design's four exports.
 ///
 /// # Errors
 /// When it does not compile or does not start.
@@ -24,6 +25,21 @@ pub fn start(
     catalogue: &Path,
     freshness: Freshness,
 ) -> Result<Server> {
+    start_at(workspace, runs, catalogue, freshness, &Access::default())
+}
+
+/// As [`start`], where and how the user wants it.
+///
+/// # Errors
+/// As [`start`], and [`Access::check`].
+pub fn start_at(
+    workspace: &Workspace,
+    runs: &Path,
+    catalogue: &Path,
+    freshness: Freshness,
+    access: &Access,
+) -> Result<Server> {
+    access.check()?;
     let program = build_if_needed(workspace, freshness)?;
     let folder = |name: &'static str, folder: PathBuf, access| Export {
         name,
@@ -34,6 +50,8 @@ pub fn start(
     std::fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
     std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     Server::start(ServerConfig {
+        listen: access.listen(),
+        mode: access.mode(),
         program,
         exports: vec![
             folder(export::CATALOGUE, catalogue.to_owned(), "ro"),
@@ -83,8 +101,8 @@ pub struct Note(PathBuf);
 pub struct Whereabouts {
     /// Where the server listens.
     pub address: SocketAddr,
-    /// What a client must say.
-    pub token: String,
+    /// What a client must know.
+    pub secret: Secret,
     /// The run that goes on, if one does.
     pub run: Option<String>,
 }
@@ -96,8 +114,11 @@ impl Note {
     /// When it cannot be written.
     pub fn leave(workspace: &Workspace, server: &Server, run: Option<&str>) -> Result<Note> {
         let path = path(workspace);
-        let text =
-            json!({ "address": server.address(), "token": server.token(), "run": run }).to_string();
+        let (kind, secret) = match server.secret() {
+            Secret::Token(token) => ("token", token),
+            Secret::Key(key) => ("key", key),
+        };
+        let text = json!({ "address": server.address(), kind: secret, "run": run }).to_string();
         let new = path.with_added_extension(std::process::id().to_string());
         let written = OpenOptions::new()
             .write(true)
@@ -135,7 +156,10 @@ fn parse(text: &str) -> Option<Whereabouts> {
     let note: serde_json::Value = serde_json::from_str(text).ok()?;
     Some(Whereabouts {
         address: note["address"].as_str()?.parse().ok()?,
-        token: note["token"].as_str()?.to_owned(),
+        secret: match (note["key"].as_str(), note["token"].as_str()) {
+            (Some(key), _) => Secret::Key(key.to_owned()),
+            (None, token) => Secret::Token(token?.to_owned()),
+        },
         run: note["run"].as_str().map(str::to_owned),
     })
 }
@@ -149,16 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_says_address_token_and_run() {
+    fn a_note_says_address_secret_and_run() {
         let found = parse(r#"{"address":"127.0.0.1:7049","token":"aa","run":"x"}"#).unwrap();
-        assert_eq!(
-            (
-                found.address.port(),
-                found.token.as_str(),
-                found.run.as_deref()
-            ),
-            (7049, "aa", Some("x"))
-        );
+        assert_eq!(found.address.port(), 7049);
+        assert_eq!(found.secret, Secret::Token("aa".into()));
+        assert_eq!(found.run.as_deref(), Some("x"));
+        let found = parse(r#"{"address":"127.0.0.1:7049","key":"0:1","run":null}"#).unwrap();
+        assert_eq!(found.secret, Secret::Key("0:1".into()));
         assert_eq!(parse("{}"), None);
     }
 }

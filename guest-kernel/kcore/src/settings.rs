@@ -258,9 +258,8 @@ fn parse_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 fn is_key(text: &str) -> bool {
-    let digits = |part: &str, len| {
-        part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
+    let digits =
+        |part: &str, len| part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     text.split_once(':')
         .is_some_and(|(id, secret)| digits(id, 32) && digits(secret, 64))
 }
@@ -370,7 +369,11 @@ mod tests {
             assert_eq!(complaints.len(), 1, "{word}");
         }
         let (settings, complaints) = Settings::parse("key=secret");
-        assert_eq!(settings.key, Key::Bad, "a typing error must not lead to plain mode");
+        assert_eq!(
+            settings.key,
+            Key::Bad,
+            "a typing error must not lead to plain mode"
+        );
         assert_eq!(
             complaints[0].to_string(),
             "key=...: wanted ID:SECRET, 32 and 64 hexadecimal digits"

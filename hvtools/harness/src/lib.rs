@@ -40,7 +40,7 @@ pub use network::{Forward, Network, Protocol, Tap};
 pub use outcome::Outcome;
 pub use qmp::Qmp;
 pub use relay::{Counts, Faults, Rate, Relay, Side};
-pub use server::{Export, Server, ServerConfig};
+pub use server::{Export, Mode, Secret, Server, ServerConfig, seen_from_guest};
 pub use settings::Settings;
 pub use text::{escaped, last_lines};
 pub use watch::{Sign, Watch};

@@ -1,8 +1,9 @@
-//! The file server of a run: a child process on a free loopback port, with a random token.
+//! The file server of a run: a child process, by default on a free loopback port and with a random token; in noise
+//! mode with a random key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::settings::Settings;
+
 use anyhow::{Context, Result, bail};
 
 /// The server answers its first request long before this.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// Name of the file with the token or key.
+const SECRET_FILE: &str = "secret";
 
 /// A folder that clients see.
 #[derive(Clone, Debug)]
@@ -26,9 +31,53 @@ pub struct Export {
     pub access: &'static str,
 }
 
+/// Where the guest reaches the host's loopback under QEMU's user network.
+const HOST_SEEN_FROM_GUEST: &str = "10.0.2.2";
+
+/// What a guest connects to in order to reach this address of the host.
+#[must_use]
+pub fn seen_from_guest(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) if !address.ip().is_loopback() => address.to_string(),
+        address => format!("{HOST_SEEN_FROM_GUEST}:{}", address.port()),
+    }
+}
+
+/// How a server's clients prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By a token, on loopback only.
+    #[default]
+    Plain,
+    /// By a key, which encrypts all they say.
+    Noise,
+}
+
+/// What a client must know; random, of one server only.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// plain mode: the token.
+    Token(String),
+    /// noise mode: the key, as `ID:SECRET`.
+    Key(String),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Secret::Token(_) => "Token",
+            Secret::Key(_) => "Key",
+        })
+    }
+}
+
 /// How to start a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How clients prove who they are.
+    pub mode: Mode,
     /// The program `nfs-server`.
     pub program: PathBuf,
     /// What clients see.
@@ -43,18 +92,30 @@ pub struct Server {
     config: ServerConfig,
     child: Child,
     address: SocketAddr,
-    token: String,
-    /// Holds the token's file and the server's state.
+    secret: Secret,
+    /// Holds the secret's file and the server's state.
     scratch: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts it on a free loopback port. The calling thread must live as long as the server.
+    /// Starts it. The calling thread must live as long as the server.
     ///
     /// # Errors
     /// When no port is free, the program is missing, or it refuses its options.
     pub fn start(config: ServerConfig) -> Result<Server> {
-        let token = random_token()?;
+        let (secret, line) = match config.mode {
+            Mode::Plain => {
+                let token = random_digits(16)?;
+                (Secret::Token(token.clone()), token)
+            }
+            Mode::Noise => {
+                let (id, key) = (random_digits(16)?, random_digits(32)?);
+                (
+                    Secret::Key(format!("{id}:{key}")),
+                    format!("{id} {key} hv\n"),
+                )
+            }
+        };
         let scratch = tempfile::Builder::new()
             .prefix("hv-")
             .tempdir()
@@ -63,20 +124,19 @@ impl Server {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(scratch.path().join("token"))?;
-        file.write_all(token.as_bytes())?;
+            .open(scratch.path().join(SECRET_FILE))?;
+        file.write_all(line.as_bytes())?;
         drop(file);
         for export in &config.exports {
             std::fs::create_dir_all(&export.folder)
                 .with_context(|| format!("cannot create the folder {}", export.folder.display()))?;
         }
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (child, address) = spawn(&config, any_port, scratch.path())?;
+        let (child, address) = spawn(&config, config.listen, scratch.path())?;
         Ok(Server {
             config,
             child,
             address,
-            token,
+            secret,
             scratch,
         })
     }
@@ -87,16 +147,34 @@ impl Server {
         self.address
     }
 
-    /// What a client must say.
+    /// What a client must know.
     #[must_use]
-    pub fn token(&self) -> &str {
-        &self.token
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
-    /// The file with the token, which only we can read.
+    /// The file with the token or key, which only we can read.
     #[must_use]
-    pub fn token_file(&self) -> PathBuf {
-        self.scratch.path().join("token")
+    pub fn secret_file(&self) -> PathBuf {
+        self.scratch.path().join(SECRET_FILE)
+    }
+
+    /// The settings of a guest that works with this server: `server=`, and `token=` or `key=`. What is set
+    /// already stays.
+    #[must_use]
+    pub fn settings(&self, settings: Settings) -> Settings {
+        let server = seen_from_guest(self.address);
+        let (key, secret) = match &self.secret {
+            Secret::Token(token) => ("token", token),
+            Secret::Key(key) => ("key", key),
+        };
+        let mut all = settings;
+        for (key, value) in [("server", &server), (key, secret)] {
+            if all.get(key).is_none() {
+                all = all.with(key, value);
+            }
+        }
+        all
     }
 
     /// Its process id.
@@ -105,7 +183,7 @@ impl Server {
         self.child.id()
     }
 
-    /// It ended although nobody asked it to; starts it again on the same port, with the same token.
+    /// It ended although nobody asked it to; starts it again on the same port, with the same secret.
     ///
     /// # Errors
     /// When it does not start again.
@@ -145,8 +223,11 @@ fn spawn(config: &ServerConfig, listen: SocketAddr, scratch: &Path) -> Result<(C
     command
         .arg("--listen")
         .arg(listen.to_string())
-        .arg("--token-file")
-        .arg(scratch.join("token"));
+        .arg(match config.mode {
+            Mode::Plain => "--token-file",
+            Mode::Noise => "--key",
+        })
+        .arg(scratch.join(SECRET_FILE));
     // What it needs to decide repeated requests after a crash; of no use to anybody once this run is over.
     command.arg("--state").arg(scratch.join("state"));
     for export in &config.exports {
@@ -201,9 +282,9 @@ fn first_line(output: impl Read + Send + 'static) -> Option<String> {
     receiver.recv_timeout(START_LIMIT).ok()
 }
 
-/// 128 bits from the operating system, as hexadecimal digits.
-fn random_token() -> Result<String> {
-    let mut bytes = [0u8; 16];
+/// So many bytes from the operating system, as hexadecimal digits.
+fn random_digits(count: usize) -> Result<String> {
+    let mut bytes = vec![0u8; count];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
@@ -213,6 +294,7 @@ fn random_token() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn the_address_is_in_the_announcement() {
@@ -222,10 +304,10 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_random_and_long() {
-        let token = random_token().unwrap();
+    fn secrets_are_random_and_long() {
+        let token = random_digits(16).unwrap();
         assert_eq!(token.len(), 32);
-        assert_ne!(token, random_token().unwrap());
+        assert_ne!(token, random_digits(16).unwrap());
     }
 
     #[test]
@@ -239,6 +321,8 @@ mod tests {
         )
         .unwrap();
         let config = ServerConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            mode: Mode::Plain,
             program,
             exports: Vec::new(),
             log: folder.path().join("log"),

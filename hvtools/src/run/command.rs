@@ -19,6 +19,7 @@ use super::progress::Reporter;
 use super::record::Recorder;
 use super::replay;
 use super::{Job, Planned, RunReport, execute};
+use crate::access::{self, Access};
 use crate::build::Freshness;
 use crate::doctor;
 use crate::interrupt::Interrupt;
@@ -37,6 +38,8 @@ pub struct Request {
     pub time_limit: Option<Duration>,
     /// Whether to build the server, too.
     pub freshness: Freshness,
+    /// How the server listens.
+    pub access: Access,
     /// Whether the terminal shows the monitor.
     pub monitor: bool,
     /// Where run folders are made.
@@ -71,11 +74,12 @@ pub fn run(
         machine.hypervisor.name(),
     )?;
     let interrupt = Interrupt::watch()?;
-    let mut server = service::start(
+    let mut server = service::start_at(
         workspace,
         &request.runs,
         &catalogue.folder,
         request.freshness,
+        &request.access,
     )?;
     let folder = RunFolder::create(&request.runs, SystemTime::now())?;
     let _note = Note::leave(workspace, &server, Some(folder.id()))?;
@@ -83,11 +87,8 @@ pub fn run(
 
     let (mut reporter, screen) = if request.monitor {
         let (notes, lines) = mpsc::channel();
-        let mut screen = monitor_ui::Options::server(
-            server.address(),
-            server.token(),
-            Runs::Named(vec![folder.id().to_owned()]),
-        );
+        let runs = Runs::Named(vec![folder.id().to_owned()]);
+        let mut screen = access::screen(server.address(), server.secret(), runs)?;
         screen.notes = Some(lines);
         screen.stop = Some(interrupt.flag());
         (Reporter::beside_monitor(plan.len(), notes), Some(screen))

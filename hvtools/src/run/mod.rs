@@ -29,15 +29,6 @@ use self::kept::Kept;
 use self::record::Recorder;
 use crate::interrupt::Interrupt;
 
-/// Where the guest reaches the host's loopback under QEMU's user network.
-const HOST_SEEN_FROM_GUEST: &str = "10.0.2.2";
-
-/// Where a guest finds this server.
-#[must_use]
-pub fn server_setting(server: &Server) -> String {
-    format!("{HOST_SEEN_FROM_GUEST}:{}", server.address().port())
-}
-
 /// Makes the folder of a boot that belongs to no run of experiments, for its trace.
 ///
 /// # Errors
@@ -177,10 +168,9 @@ impl Job<'_> {
         let logs = self.folder.create_boot(number)?;
         let mut config = self.machine.clone();
         config.second_network |= second_network;
-        config.settings = config
-            .settings
-            .with("server", &server_setting(self.server))
-            .with("token", self.server.token())
+        config.settings = self
+            .server
+            .settings(config.settings)
             .with(
                 "run",
                 &format!("{}/{}", self.folder.id(), machine_dir(number)),

@@ -2,12 +2,14 @@
 //! passes over them. Those that need a real BitVisor have it in their names and take it from `HV_BITVISOR_ELF`.
 
 mod boot;
+mod chaos;
 mod faults;
 mod loading;
 mod matrix;
 mod media;
 mod memory;
 mod network;
+mod noise;
 mod results;
 mod runs;
 mod support;

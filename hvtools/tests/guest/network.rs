@@ -2,7 +2,7 @@
 
 use harness::{Hypervisor, MachineConfig};
 use hvtools::build::Freshness;
-use hvtools::{run, service};
+use hvtools::service;
 
 use crate::support::{at_prompt, bitvisor, workspace};
 
@@ -14,10 +14,7 @@ fn works(hypervisor: Hypervisor) {
     let catalogue = workspace.path("experiments/catalogue");
     let server = service::start(&workspace, runs.path(), &catalogue, Freshness::AsBuilt).unwrap();
     let with_server = |config: &mut MachineConfig| {
-        let settings = config.settings.clone();
-        config.settings = settings
-            .with("server", &run::server_setting(&server))
-            .with("token", server.token());
+        config.settings = server.settings(config.settings.clone());
     };
     let mut guest = at_prompt(hypervisor, with_server);
     assert_eq!(

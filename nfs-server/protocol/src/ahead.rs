@@ -72,7 +72,9 @@ impl<T> Ahead<T> {
         self.next = offset;
         self.depth = 1;
         let pending = core::mem::take(&mut self.pending);
-        pending.into_iter().map(|pending| (pending.ticket, pending.tag))
+        pending
+            .into_iter()
+            .map(|pending| (pending.ticket, pending.tag))
     }
 
     /// The next request to submit before waiting, as offset and length: `wanted` bytes first, up to `max`
@@ -112,7 +114,9 @@ impl<T> Ahead<T> {
     where
         T: Copy,
     {
-        self.pending.front().map(|pending| (pending.ticket, pending.tag))
+        self.pending
+            .front()
+            .map(|pending| (pending.ticket, pending.tag))
     }
 
     /// The answer to [`Self::oldest`]: good or not, the request is over. Gives back what nobody waits for
@@ -121,7 +125,11 @@ impl<T> Ahead<T> {
         let asked = self.pending.pop_front().map_or(0, |pending| pending.len);
         let failed = reply.failure().is_some();
         self.taken = 0;
-        self.ready = if failed { Vec::new() } else { reply.into_payload() };
+        self.ready = if failed {
+            Vec::new()
+        } else {
+            reply.into_payload()
+        };
         let behind_end = if failed || self.ready.len() < asked {
             self.depth = 1;
             core::mem::take(&mut self.pending)

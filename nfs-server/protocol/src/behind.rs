@@ -218,7 +218,10 @@ impl<T> Behind<T> {
     /// The first error, for the one who is told: at fsync and at close. A server's machine that started
     /// again before fsync is one.
     pub fn take_error(&mut self, client: &Client) -> Option<Failure> {
-        if self.unsafe_since.is_some_and(|reboots| reboots != client.reboots()) {
+        if self
+            .unsafe_since
+            .is_some_and(|reboots| reboots != client.reboots())
+        {
             self.unsafe_since = None;
             self.fail(Failure {
                 errno: Errno::EIO,

@@ -23,6 +23,8 @@ pub const PROLOGUE: &[u8] = b"SNFS noise 1";
 /// The longest message on the wire, without its length.
 pub const MAX_MESSAGE: usize = 65_535;
 const TAG: usize = 16;
+/// Buffers of up to two messages are kept for the next ones.
+const KEPT: usize = 2 * (MAX_MESSAGE + 2);
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// Length of both handshake messages: an ephemeral key and a tag.
 const HANDSHAKE: usize = 32 + TAG;
@@ -260,7 +262,7 @@ impl Channel {
         self.sent = (self.sent + n).min(self.outgoing.len());
         if self.sent == self.outgoing.len() {
             self.sent = 0;
-            if self.outgoing.capacity() > 64 * 1024 {
+            if self.outgoing.capacity() > KEPT {
                 self.outgoing = Vec::new()
             } else {
                 self.outgoing.clear()
@@ -293,24 +295,50 @@ impl Channel {
         plain: &mut Vec<u8>,
         find: &dyn Fn(KeyId) -> Option<Key>,
     ) -> Result<(), NoiseError> {
-        self.incoming.extend_from_slice(wire);
-        let mut incoming = core::mem::take(&mut self.incoming);
-        let mut used = 0;
-        let result = loop {
-            match self.message(&incoming[used..], plain, find) {
-                Ok(0) => break Ok(()),
-                Ok(n) => used += n,
-                Err(error) => {
-                    self.state = State::Broken;
-                    break Err(error);
-                }
-            }
-        };
-        incoming.drain(..used);
-        if !incoming.is_empty() || incoming.capacity() <= 4096 {
-            self.incoming = incoming;
+        let result = self.messages(wire, plain, find);
+        if result.is_err() {
+            self.state = State::Broken;
         }
         result
+    }
+
+    /// Whole messages are decrypted where they lie; only one that comes in parts is collected.
+    fn messages(
+        &mut self,
+        mut wire: &[u8],
+        plain: &mut Vec<u8>,
+        find: &dyn Fn(KeyId) -> Option<Key>,
+    ) -> Result<(), NoiseError> {
+        while !wire.is_empty() {
+            if self.incoming.is_empty() {
+                let used = self.message(wire, plain, find)?;
+                if used > 0 {
+                    wire = &wire[used..];
+                    continue;
+                }
+            }
+            let missing = self.length_of(&self.incoming) - self.incoming.len();
+            let (now, rest) = wire.split_at(missing.min(wire.len()));
+            let mut incoming = core::mem::take(&mut self.incoming);
+            incoming.extend_from_slice(now);
+            wire = rest;
+            if self.message(&incoming, plain, find)? > 0 {
+                incoming.clear();
+            }
+            if !incoming.is_empty() || incoming.capacity() <= KEPT {
+                self.incoming = incoming;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the message that begins so will have, as far as that can be said.
+    fn length_of(&self, begun: &[u8]) -> usize {
+        match (&self.state, begun.first_chunk()) {
+            (State::Unnamed, _) => size_of::<KeyId>(),
+            (_, None) => 2,
+            (_, Some(length)) => 2 + usize::from(u16::from_le_bytes(*length)),
+        }
     }
 
     /// Takes one message from the front; how many bytes it had, 0 if it is not whole.

@@ -108,14 +108,23 @@ impl Wire {
     }
 
     /// Bytes of the connection arrived.
-    pub fn receive(&mut self, client: &mut Client, bytes: &[u8], now_ms: u64) -> Result<(), Dropped> {
+    pub fn receive(
+        &mut self,
+        client: &mut Client,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<(), Dropped> {
         match self {
             Self::Plain => Ok(client.receive(bytes, now_ms)?),
             Self::Noise { channel, plain } => {
                 let was_ready = channel.is_ready();
                 plain.clear();
                 if let Err(error) = channel.receive(bytes, plain, &|_| None) {
-                    return Err(if was_ready { Dropped::Channel(error) } else { Dropped::NoNoise });
+                    return Err(if was_ready {
+                        Dropped::Channel(error)
+                    } else {
+                        Dropped::NoNoise
+                    });
                 }
                 Ok(client.receive(plain, now_ms)?)
             }
@@ -151,8 +160,21 @@ mod tests {
 
     fn hello_reply() -> Vec<u8> {
         let mut out = Vec::new();
-        let header = Header { operation: Operation::Hello.number(), slot: NO_SLOT, session: 5, ..Header::default() };
-        let reply = HelloReply { version: 1, slots: 2, max_frame: 4096, boot_id: 1, resumed: Resumed::New, idle_ms: 1, time_ns: 1 };
+        let header = Header {
+            operation: Operation::Hello.number(),
+            slot: NO_SLOT,
+            session: 5,
+            ..Header::default()
+        };
+        let reply = HelloReply {
+            version: 1,
+            slots: 2,
+            max_frame: 4096,
+            boot_id: 1,
+            resumed: Resumed::New,
+            idle_ms: 1,
+            time_ns: 1,
+        };
         frame::put_reply(&mut out, &header, &Ok(reply));
         out
     }
@@ -166,10 +188,15 @@ mod tests {
         for _ in 0..3 {
             let sent = wire.output(&mut client).unwrap().to_vec();
             assert!(!sent.windows(4).any(|bytes| bytes == b"SNFS"));
-            server.receive(&sent, &mut heard, &|_| Some(key.clone())).unwrap();
+            server
+                .receive(&sent, &mut heard, &|_| Some(key.clone()))
+                .unwrap();
             wire.sent(&mut client, sent.len());
             if !heard.is_empty() && client.status() == Status::Greeting {
-                assert_eq!(frame::split(&heard).unwrap().0.operation, Operation::Hello.number());
+                assert_eq!(
+                    frame::split(&heard).unwrap().0.operation,
+                    Operation::Hello.number()
+                );
                 server.send(&hello_reply()).unwrap();
             }
             let answer = server.output().to_vec();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use protocol::NO_SLOT;
 use protocol::ahead::Ahead;
 use protocol::behind::{Behind, WINDOW_BYTES, WINDOW_REQUESTS};
 use protocol::client::{Client, Config, Status};
@@ -11,7 +12,6 @@ use protocol::codec::Rest;
 use protocol::errno::{Errno, Reason, Refusal};
 use protocol::frame::{self, HEADER, Header};
 use protocol::message::{ClientId, Handle, HelloReply, Read, Request, Resumed, Write, Written};
-use protocol::NO_SLOT;
 
 /// One file on a server that does each request of a session once.
 #[derive(Default)]
@@ -64,7 +64,9 @@ impl Server {
         let mut out = Vec::new();
         match Request::decode(header.operation, payload).unwrap() {
             Request::Hello(_) => {
-                let known = header.session != 0 && header.session == self.session && !self.slots_forgotten();
+                let known = header.session != 0
+                    && header.session == self.session
+                    && !self.slots_forgotten();
                 if !known {
                     self.session = self.boots * 1000 + self.session % 1000 + 1;
                     self.slots.clear();
@@ -84,7 +86,10 @@ impl Server {
                     idle_ms: 1000,
                     time_ns: 0,
                 };
-                let header = Header { session: self.session, ..header };
+                let header = Header {
+                    session: self.session,
+                    ..header
+                };
                 frame::put_reply(&mut out, &header, &Ok(reply));
             }
             request => {
@@ -94,7 +99,8 @@ impl Server {
                     out.clone_from(reply);
                 } else {
                     self.perform(&header, &request, &mut out);
-                    self.slots.insert(header.slot, (header.sequence, out.clone()));
+                    self.slots
+                        .insert(header.slot, (header.sequence, out.clone()));
                 }
             }
         }
@@ -107,20 +113,30 @@ impl Server {
 
     fn perform(&mut self, header: &Header, request: &Request<'_>, out: &mut Vec<u8>) {
         match request {
-            Request::Write(Write { handle, offset, data: Rest(data) }) => {
+            Request::Write(Write {
+                handle,
+                offset,
+                data: Rest(data),
+            }) => {
                 let result = if *handle == self.handle() {
                     let end = *offset as usize + data.len();
                     if self.file.len() < end {
                         self.file.resize(end, 0);
                     }
                     self.file[*offset as usize..end].copy_from_slice(data);
-                    Ok(Written { size: self.file.len() as u64 })
+                    Ok(Written {
+                        size: self.file.len() as u64,
+                    })
                 } else {
                     Err(refused(Reason::SessionLost))
                 };
                 frame::put_reply(out, header, &result);
             }
-            Request::Read(Read { handle, offset, count }) => {
+            Request::Read(Read {
+                handle,
+                offset,
+                count,
+            }) => {
                 let result = if *handle == self.handle() {
                     let start = (*offset as usize).min(self.file.len());
                     let end = (start + *count as usize).min(self.file.len());
@@ -208,7 +224,11 @@ impl Owner {
             if self.generation != self.client.generation() {
                 self.reopen();
             }
-            let call = Write { handle: self.handle, offset: piece.offset, data: Rest(&piece.data) };
+            let call = Write {
+                handle: self.handle,
+                offset: piece.offset,
+                data: Rest(&piece.data),
+            };
             match self.client.submit(&call, 0) {
                 Ok(ticket) => self.behind.resubmitted(&piece, self.generation, ticket, ()),
                 Err(_) => {
@@ -227,9 +247,14 @@ impl Owner {
             self.step(100);
             self.settle();
         }
-        let call = Write { handle: self.handle, offset, data: Rest(data) };
+        let call = Write {
+            handle: self.handle,
+            offset,
+            data: Rest(data),
+        };
         let ticket = self.client.submit(&call, 0).unwrap();
-        self.behind.submitted(&self.client, self.generation, ticket, data.len(), ());
+        self.behind
+            .submitted(&self.client, self.generation, ticket, data.len(), ());
         assert!(self.behind.bytes() <= WINDOW_BYTES);
     }
 
@@ -265,14 +290,28 @@ impl Owner {
 
     fn fill(&mut self, offset: u64, wanted: usize) {
         loop {
-            if self.ahead.is_elsewhere(offset) || self.generation != self.client.generation() {
+            let lost = self.client.status() != Status::Ready
+                || self.generation != self.client.generation();
+            if lost || self.ahead.is_elsewhere(offset) {
                 for (ticket, ()) in self.ahead.restart(offset) {
                     self.client.cancel(ticket);
                 }
             }
+            // First the new handle, then what the lost session took with it, then reads.
             self.reopen();
-            while let Some((at, len)) = self.ahead.wants(wanted, self.server.file.len() as u64, 1000, 3) {
-                let call = Read { handle: self.handle, offset: at, count: len as u32 };
+            self.settle();
+            if self.generation != self.client.generation() {
+                continue;
+            }
+            while let Some((at, len)) =
+                self.ahead
+                    .wants(wanted, self.server.file.len() as u64, 1000, 3)
+            {
+                let call = Read {
+                    handle: self.handle,
+                    offset: at,
+                    count: len as u32,
+                };
                 match self.client.submit(&call, 0) {
                     Ok(ticket) => self.ahead.submitted(ticket, (at, len), ()),
                     Err(_) => self.step(usize::MAX),
@@ -367,9 +406,15 @@ fn no_more_than_the_window_is_under_way() {
             // The server has done it, and nobody looked at the answer yet.
             owner.step(usize::MAX);
         }
-        let call = Write { handle: owner.handle, offset: 0, data: Rest(&[1; 3000]) };
+        let call = Write {
+            handle: owner.handle,
+            offset: 0,
+            data: Rest(&[1; 3000]),
+        };
         let ticket = owner.client.submit(&call, 0).unwrap();
-        owner.behind.submitted(&owner.client, owner.generation, ticket, 3000, ());
+        owner
+            .behind
+            .submitted(&owner.client, owner.generation, ticket, 3000, ());
         asked += 1;
     }
     assert_eq!(asked, WINDOW_REQUESTS);
@@ -389,7 +434,10 @@ fn an_error_is_told_once() {
     owner.step(usize::MAX);
     owner.settle();
     // The session is the same, so this handle is simply wrong.
-    assert_eq!(owner.behind.error().map(|failure| failure.errno), Some(Errno::ESTALE));
+    assert_eq!(
+        owner.behind.error().map(|failure| failure.errno),
+        Some(Errno::ESTALE)
+    );
     assert!(owner.behind.take_error(&owner.client).is_some());
     assert!(owner.behind.take_error(&owner.client).is_none());
 }
@@ -408,7 +456,10 @@ fn what_a_reboot_may_have_lost_is_an_error_unless_it_was_synced() {
         owner.step(usize::MAX);
         assert_eq!(owner.client.reboots(), 1);
         assert_eq!(owner.behind.take_error(&owner.client).is_none(), synced);
-        assert!(owner.behind.take_error(&owner.client).is_none(), "told once");
+        assert!(
+            owner.behind.take_error(&owner.client).is_none(),
+            "told once"
+        );
     }
 }
 

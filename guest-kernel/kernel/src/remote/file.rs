@@ -16,7 +16,7 @@ use crate::file::{FileOps, Ticket};
 use crate::println;
 use crate::sync::SleepLock;
 use abi::{Errno, OpenFlags, Stat};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use protocol::ahead::{self, Ahead};
 use protocol::behind::Behind;
 use protocol::codec::Rest;
@@ -33,6 +33,9 @@ const APPEND_RACES: u32 = 1000;
 
 /// Remote files that are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// How often the files of some inodes were changed from here. What was read ahead before a change is not
+/// shown after it, whichever descriptor made it.
+static CHANGES: [AtomicU32; 64] = [const { AtomicU32::new(0) }; 64];
 
 /// What open gave.
 pub(super) struct Opened {
@@ -50,7 +53,16 @@ struct State {
     /// The file's size as the last answer told, or what was written since; an append expects it.
     size: u64,
     ahead: Ahead<Record>,
+    /// The count of changes when `ahead` began.
+    ahead_at: u32,
     behind: Behind<Record>,
+}
+
+impl State {
+    fn changes(&self) -> &'static AtomicU32 {
+        let [low, high, ..] = self.opened.stat.inode.to_le_bytes();
+        &CHANGES[usize::from(low ^ high) % CHANGES.len()]
+    }
 }
 
 /// An open remote file.
@@ -78,8 +90,12 @@ impl RemoteFile {
             offset: 0,
             size,
             ahead: Ahead::default(),
+            ahead_at: 0,
             behind: Behind::default(),
         };
+        if wire.0 & message::OpenFlags::TRUNCATE.0 != 0 {
+            state.changes().fetch_add(1, Ordering::AcqRel);
+        }
         OPEN.fetch_add(1, Ordering::Relaxed);
         Self {
             place,
@@ -121,6 +137,7 @@ impl RemoteFile {
 
     /// Reads begin at this offset; what was read ahead is dropped.
     fn restart(&self, state: &mut State, offset: u64) {
+        state.ahead_at = state.changes().load(Ordering::Acquire);
         for (ticket, _) in state.ahead.restart(offset) {
             self.place.session.cancel(ticket);
         }
@@ -203,9 +220,7 @@ impl RemoteFile {
                 Ok(asked) => {
                     let (ticket, record) = asked.parts();
                     let generation = state.opened.generation;
-                    state
-                        .behind
-                        .resubmitted(&piece, generation, ticket, record);
+                    state.behind.resubmitted(&piece, generation, ticket, record);
                 }
                 Err(error) => {
                     state.behind.put_back(piece);
@@ -230,7 +245,11 @@ impl RemoteFile {
     /// What went wrong since somebody was told.
     fn told(&self, state: &mut State) -> Result<(), Errno> {
         let behind = &mut state.behind;
-        match self.place.session.with_client(|client| behind.take_error(client)) {
+        match self
+            .place
+            .session
+            .with_client(|client| behind.take_error(client))
+        {
             Some(failure) => Err(errno(failure)),
             None => Ok(()),
         }
@@ -321,6 +340,9 @@ impl FileOps for RemoteFile {
         }
         let mut state = self.state.lock();
         let offset = state.offset;
+        if state.changes().load(Ordering::Acquire) != state.ahead_at {
+            self.restart(&mut state, offset);
+        }
         let mut len = state.ahead.take(offset, buf);
         if len == 0 {
             let wanted = buf.len();
@@ -336,8 +358,6 @@ impl FileOps for RemoteFile {
             return Err(Errno::EBADF);
         }
         let mut state = self.state.lock();
-        let offset = state.offset;
-        self.restart(&mut state, offset);
         let mut written = 0;
         for data in buf.chunks(self.place.session.max_data().max(1)) {
             let result = if self.appends {
@@ -352,6 +372,7 @@ impl FileOps for RemoteFile {
                 Err(error) => return Err(error),
             }
         }
+        state.changes().fetch_add(1, Ordering::AcqRel);
         let offset = state.offset;
         self.restart(&mut state, offset);
         Ok(written)
@@ -379,8 +400,6 @@ impl FileOps for RemoteFile {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();
-        let offset = state.offset;
-        self.restart(&mut state, offset);
         // Repeated after a lost session, it must not cut what was written later.
         self.drain(&mut state)?;
         self.with_handle(&mut state, |_, handle| {
@@ -393,6 +412,7 @@ impl FileOps for RemoteFile {
             )
         })?;
         state.size = length;
+        state.changes().fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
@@ -434,11 +454,21 @@ impl Drop for RemoteFile {
         let drained = self.drain(&mut state);
         let told = self.told(&mut state);
         let behind = &mut state.behind;
-        let lost = self.place.session.with_client(|client| behind.abandon(client));
+        let lost = self
+            .place
+            .session
+            .with_client(|client| behind.abandon(client));
         if lost > 0 {
-            println!("remote: {}: {lost} bytes were not written", self.place.about());
+            println!(
+                "remote: {}: {lost} bytes were not written",
+                self.place.about()
+            );
         } else if let (Ok(()), Err(error)) = (drained, told) {
-            println!("remote: {}: {}, and nobody closed it", self.place.about(), error.text());
+            println!(
+                "remote: {}: {}, and nobody closed it",
+                self.place.about(),
+                error.text()
+            );
         }
         if state.opened.generation == self.place.session.generation() {
             forget(

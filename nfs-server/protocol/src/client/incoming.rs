@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::frame::{HEADER, Header, TooLarge};
 use crate::codec::{Field, Reader};
+use crate::frame::{HEADER, Header, TooLarge};
 
 /// The frame in progress. Looks at the length before it takes memory for the payload.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Incoming {
         self.head_len += now.len();
         *bytes = rest;
         let whole = (self.head_len == HEADER).then_some(&self.head[..]);
-        let Some(Ok(header)) = whole.map(|head| Header::get(&mut Reader::new(head), "header")) else {
+        let Some(Ok(header)) = whole.map(|head| Header::get(&mut Reader::new(head), "header"))
+        else {
             return Ok(None);
         };
         if header.length > limit {
@@ -70,14 +71,16 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
     use crate::frame;
+    use alloc::vec;
 
     #[test]
     fn frames_come_whole_out_of_any_pieces() {
         let mut stream = Vec::new();
         for length in [0usize, 1, 300, 23, 24, 4096] {
-            frame::put(&mut stream, Header::default(), |out| out.resize(out.len() + length, length as u8));
+            frame::put(&mut stream, Header::default(), |out| {
+                out.resize(out.len() + length, length as u8)
+            });
         }
         for piece in [1, 7, 24, 25, 5000] {
             let (mut incoming, mut seen) = (Incoming::new(), vec![]);
@@ -95,7 +98,9 @@ mod tests {
     #[test]
     fn a_frame_beyond_the_limit_takes_no_memory() {
         let mut stream = Vec::new();
-        frame::put(&mut stream, Header::default(), |out| out.resize(out.len() + 4097, 0));
+        frame::put(&mut stream, Header::default(), |out| {
+            out.resize(out.len() + 4097, 0)
+        });
         let mut incoming = Incoming::new();
         let error = incoming.take(&mut &stream[..], 4096).unwrap_err();
         assert_eq!((error.header.length, error.limit), (4097, 4096));

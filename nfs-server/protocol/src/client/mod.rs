@@ -250,11 +250,8 @@ impl Client {
 
     /// For how long an answer has been due without a sign of the server; the driver's time-out.
     pub fn silence_ms(&self, now_ms: u64) -> Option<u64> {
-        let due = self.status == Status::Greeting
-            || self
-                .slots
-                .iter()
-                .any(|slot| slot.waiting.is_some());
+        let due =
+            self.status == Status::Greeting || self.slots.iter().any(|slot| slot.waiting.is_some());
         due.then(|| now_ms.saturating_sub(self.quiet_since_ms))
     }
 

@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     with(Needs::Server, "remotedir", remote_directories),
     with(Needs::Server, "remoterefused", what_remote_paths_refuse),
     with(Needs::Server, "remotebig", large_remote_file),
+    with(Needs::Server, "remotebehind", writes_behind),
 ];
 
 /// A folder below the export `home` that no other machine uses.
@@ -37,6 +38,41 @@ fn remote_files() -> Check {
     drop(file);
     fs::File::append(&path)?.write_all(b"END")?;
     same("after append", fs::read(&path)?.as_slice(), b"0123xEND")?;
+    fs::remove_file(&path)?;
+    fs::remove_file(&folder)
+}
+
+/// What is written is seen by others at once, and what goes wrong is said by fsync or close, once.
+fn writes_behind() -> Check {
+    let folder = folder()?;
+    let path = format!("{folder}/f");
+    let mut file = fs::File::create(&path)?;
+    let mut other = fs::File::open(&path)?;
+    let mut content = vec![0; 4000];
+    for round in 0..50u8 {
+        file.write_all(&[round; 4000])?;
+        other.read_exact(&mut content)?;
+        ensure!(
+            content.iter().all(|byte| *byte == round),
+            "round {round} is not seen by another descriptor"
+        );
+        same(
+            "size",
+            fs::metadata(&path)?.size(),
+            4000 * (u64::from(round) + 1),
+        )?;
+    }
+    file.sync_all()?;
+    // Larger than any server lets a file become.
+    file.seek(1 << 60)?;
+    let tried = file.write_all(b"x");
+    ensure!(tried.is_ok(), "a write at an offset waits for its answer");
+    ensure!(file.sync_all().is_err(), "fsync hides an error");
+    ensure!(file.sync_all().is_ok(), "an error is told twice");
+    let tried = file.write_all(b"x");
+    ensure!(tried.is_ok(), "an error is told after fsync has told it");
+    ensure!(sys::close(file.into_raw()).is_err(), "close hides an error");
+    same("size", fs::metadata(&path)?.size(), 200_000)?;
     fs::remove_file(&path)?;
     fs::remove_file(&folder)
 }
