@@ -85,78 +85,89 @@ impl State {
     }
 }
 
+/// What became of an attempt to move bytes.
+#[derive(PartialEq, Eq)]
+enum Moved {
+    In,
+    Nothing,
+}
+
+/// Sends what fits, then takes what is there. The error says why the connection is over, None that the
+/// server closed it.
+fn exchange(
+    client: &mut Client,
+    wire: &mut Wire,
+    socket: SocketId,
+) -> Result<Moved, Option<Cow<'static, str>>> {
+    let mut net = net::lock();
+    let mut sent = false;
+    loop {
+        let bytes = match wire.output(client) {
+            Ok([]) => break,
+            Ok(bytes) => bytes,
+            Err(error) => return Err(Some(error.to_string().into())),
+        };
+        match net.stack.send(socket, bytes, None) {
+            Ok(len) => {
+                wire.sent(client, len);
+                sent = true;
+            }
+            // The buffer was full: frames that leave now make room.
+            Err(Errno::EAGAIN) if sent => {
+                net.push();
+                sent = false;
+            }
+            Err(Errno::EAGAIN) => break,
+            Err(_) => return Err(Some("connection lost".into())),
+        }
+    }
+    if sent {
+        net.push();
+    }
+    let mut moved = Moved::Nothing;
+    loop {
+        let taken = net.stack.recv_with(socket, |bytes| {
+            (bytes.len(), wire.receive(client, bytes, now_ms()))
+        });
+        match taken {
+            Ok(Some((len, Ok(())))) => {
+                net.took(len);
+                moved = Moved::In;
+            }
+            Ok(Some((_, Err(why)))) => return Err(Some(why.to_string().into())),
+            Ok(None) => return Err(None),
+            Err(Errno::EAGAIN) => {
+                net.before_sleep();
+                return Ok(moved);
+            }
+            Err(_) => return Err(Some("connection lost".into())),
+        }
+    }
+}
+
 impl Session {
     /// Moves bytes both ways without sleeping; whether anything came in.
     pub(super) fn pump(&self, state: &mut State) -> bool {
-        let Link::Up { socket, wire } = &mut state.link else {
-            return false;
-        };
-        let socket = *socket;
-        let client = &mut state.client;
         let mut received = false;
-        let mut broken: Option<Cow<'static, str>> = None;
-        {
-            let mut net = net::lock();
-            let mut sent = false;
-            loop {
-                let bytes = match wire.output(client) {
-                    Ok([]) => break,
-                    Ok(bytes) => bytes,
-                    Err(error) => {
-                        broken = Some(error.to_string().into());
-                        break;
-                    }
-                };
-                match net.stack.send(socket, bytes, None) {
-                    Ok(len) => {
-                        wire.sent(client, len);
-                        sent = true;
-                    }
-                    Err(Errno::EAGAIN) => {
-                        if !sent {
-                            break;
-                        }
-                        // The buffer was full: frames that leave now make room.
-                        net.push();
-                        sent = false;
-                    }
-                    Err(_) => {
-                        broken = Some("connection lost".into());
-                        break;
-                    }
-                }
-            }
-            if sent {
-                net.push();
-            }
-            while broken.is_none() {
-                let taken = net.stack.recv_with(socket, |bytes| {
-                    (bytes.len(), wire.receive(client, bytes, now_ms()))
-                });
-                match taken {
-                    Ok(Some((len, result))) => {
-                        net.took(len);
-                        received = true;
-                        broken = result.err().map(|why| why.to_string().into());
-                    }
-                    Ok(None) => broken = Some("".into()),
-                    Err(Errno::EAGAIN) => {
-                        net.before_sleep();
-                        break;
-                    }
-                    Err(_) => broken = Some("connection lost".into()),
+        loop {
+            let Link::Up { socket, wire } = &mut state.link else {
+                return received;
+            };
+            let moved = exchange(&mut state.client, wire, *socket);
+            received |= moved == Ok(Moved::In);
+            match moved {
+                // What came in may have an answer, as in a handshake.
+                Ok(Moved::In) => {}
+                Ok(Moved::Nothing) => break,
+                Err(why) => {
+                    let why = why.unwrap_or_else(|| state.unheard().into());
+                    self.drop_link(state, why);
+                    self.event.signal();
+                    break;
                 }
             }
         }
-        if let Some(why) = broken {
-            let why = if why.is_empty() {
-                state.unheard().into()
-            } else {
-                why
-            };
-            self.drop_link(state, why);
-            self.event.signal();
-        } else if received {
+        if received {
             self.event.signal();
         }
         if state.client.status() == Status::Ready && state.away_since.is_some() {
