@@ -21,8 +21,8 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    bench, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results, run,
-    scaffold, shell, trace,
+    bench, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results,
+    run, scaffold, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.

@@ -84,6 +84,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         choice,
         time_limit: None,
         freshness,
+        access: crate::access::Access::default(),
         monitor: options.monitor,
         runs: match &options.runs {
             Some(runs) => runs.clone(),
