@@ -28,7 +28,8 @@ const DRIVE_CHECK: usize = 0x66;
 const BLOCK_LIST: usize = 0x1f4;
 
 /// What every GRUB of ours can do, whatever firmware starts it.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
+    "gzio",
     "part_msdos",
     "fat",
     "multiboot2",

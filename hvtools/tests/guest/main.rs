@@ -10,6 +10,7 @@ mod media;
 mod memory;
 mod network;
 mod noise;
+mod panic;
 mod results;
 mod runs;
 mod support;

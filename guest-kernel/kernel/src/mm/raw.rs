@@ -15,7 +15,7 @@ use super::frames::Frame;
 use super::layout::{DIRECT_MAP, KERNEL_BASE, LOW_MEMORY_END, PAGE_SIZE, page_up};
 use super::memory_map::{self, Module};
 use ::x86_64::PhysAddr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 unsafe extern "C" {
     static __text_start: u8;
@@ -197,10 +197,23 @@ pub(super) fn frame_tables(words: usize, pages: usize) -> (&'static mut [u64], &
     unsafe { (take(start, words), take(start + words as u64 * 8, pages)) }
 }
 
+fn assert_conventional(address: u64, len: usize) {
+    let conventional = 0x1000..=0x9_0000 - len as u64;
+    assert!(conventional.contains(&address), "not conventional memory");
+}
+
+/// Exchanges a word of low memory that the start code of another CPU exchanges, too.
+pub fn exchange_low(address: u64, value: u32) -> u32 {
+    assert_conventional(address, size_of::<u32>());
+    let word = phys_to_virt(PhysAddr::new(address)).cast::<AtomicU32>();
+    assert!(word.is_aligned(), "an exchange of an unaligned word");
+    // SAFETY: as in `write_low`; aligned (asserted), and an atomic may be shared with other CPUs.
+    unsafe { &*word }.swap(value, Ordering::SeqCst)
+}
+
 /// Copies bytes into low memory, for the start code of other CPUs.
 pub fn write_low(address: u64, bytes: &[u8]) {
-    let conventional = 0x1000..=0x9_0000 - bytes.len() as u64;
-    assert!(conventional.contains(&address), "not conventional memory");
+    assert_conventional(address, bytes.len());
     // SAFETY: nothing of ours lies in low memory, and the direct map shows it; `bytes` lies elsewhere.
     unsafe {
         phys_to_virt(PhysAddr::new(address)).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

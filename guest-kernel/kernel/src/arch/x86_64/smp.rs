@@ -23,16 +23,20 @@ unsafe extern "C" {
 
 /// Physical address of the start code: conventional memory that no BIOS table occupies.
 const TRAMPOLINE: u64 = 0x8000;
-/// How long a CPU may take to come up.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a CPU may take to execute its first instruction after each of the two start-up messages.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What `trampoline.s` expects behind `trampoline_parameters`.
-#[repr(C)]
-struct Parameters {
-    root: u64,
-    stack: u64,
-    number: u64,
-}
+/// Offsets behind `trampoline_parameters`: page-table root, stack pointer, CPU number, and the claim.
+///
+/// The claim is 1 while a place is offered. A CPU that comes up takes it with one exchange, or finds it taken and
+/// halts; we take it back the same way when nobody came. So a CPU that comes late, while the next one is being
+/// started, gets a place of its own or none, and never one that another CPU has.
+const ROOT: u64 = 0;
+const STACK: u64 = 8;
+const NUMBER: u64 = 16;
+const CLAIM: u64 = 24;
+const OFFERED: u32 = 1;
+const TAKEN: u32 = 0;
 
 fn code() -> &'static [u8] {
     let start = &raw const trampoline_start;
@@ -41,8 +45,10 @@ fn code() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, len) }
 }
 
-fn parameters_offset() -> u64 {
-    &raw const trampoline_parameters as u64 - &raw const trampoline_start as u64
+/// Physical address of a parameter.
+fn parameter(offset: u64) -> u64 {
+    TRAMPOLINE + &raw const trampoline_parameters as u64 - &raw const trampoline_start as u64
+        + offset
 }
 
 fn wait(duration: Duration) {
@@ -57,6 +63,7 @@ pub fn start_all(limit: usize) -> usize {
     let own = apic::id();
     cpu::this().apic_id.store(own, Ordering::Relaxed);
     let others = acpi::enabled_cpus().into_iter().filter(|&id| id != own);
+    raw::write_low(TRAMPOLINE, code());
     let mut number = 1;
     for apic_id in others {
         if number == limit.min(MAX_CPUS) {
@@ -75,36 +82,35 @@ fn start(number: usize, apic_id: u32) -> bool {
     let Some(root) = kernel_space::root_with_low_memory() else {
         return false;
     };
-    let parameters = Parameters {
-        root: root.address().as_u64(),
-        stack: KernelStack::of_cpu(number).top(),
-        number: number as u64,
-    };
-    raw::write_low(TRAMPOLINE, code());
-    for (index, value) in [parameters.root, parameters.stack, parameters.number]
-        .into_iter()
-        .enumerate()
-    {
-        let at = TRAMPOLINE + parameters_offset() + 8 * index as u64;
-        raw::write_low(at, &value.to_le_bytes());
+    let values = [
+        (ROOT, root.address().as_u64()),
+        (STACK, KernelStack::of_cpu(number).top()),
+        (NUMBER, number as u64),
+    ];
+    for (offset, value) in values {
+        raw::write_low(parameter(offset), &value.to_le_bytes());
     }
-    let target = &cpu::all()[number];
-    target.apic_id.store(apic_id, Ordering::Relaxed);
+    raw::exchange_low(parameter(CLAIM), OFFERED);
     apic::send_init(apic_id);
     wait(Duration::from_millis(10));
+    let started = &cpu::all()[number].started;
     for _ in 0..2 {
+        if started.load(Ordering::SeqCst) {
+            break;
+        }
         apic::send_startup(apic_id, (TRAMPOLINE >> 12) as u8);
         let end = time::now() + PATIENCE;
-        while time::now() < end {
-            if target.started.load(Ordering::SeqCst) {
-                kernel_space::free_root_with_low_memory(root);
-                return true;
-            }
+        while !started.load(Ordering::SeqCst) && time::now() < end {
             core::hint::spin_loop();
         }
     }
-    // The root stays: the CPU might still come up, and then it must not run on freed tables.
-    false
+    let somebody_came = raw::exchange_low(parameter(CLAIM), TAKEN) == TAKEN;
+    // It runs our code: however slow it is, it arrives.
+    while somebody_came && !started.load(Ordering::SeqCst) {
+        core::hint::spin_loop();
+    }
+    kernel_space::free_root_with_low_memory(root);
+    somebody_came
 }
 
 /// First Rust code of another CPU.
@@ -116,6 +122,7 @@ extern "C" fn secondary_main(number: usize) -> ! {
     features::init_cpu();
     paging::load_root(kernel_space::root());
     apic::init_cpu(false);
+    cpu::this().apic_id.store(apic::id(), Ordering::Relaxed);
     entry::init_syscall();
     cpu::this().started.store(true, Ordering::SeqCst);
     crate::proc::sched::run()

@@ -12,13 +12,18 @@
 trampoline_start:
     cli
     cld
-    xorw %ax, %ax
+    xorl %eax, %eax
     movw %ax, %ds
+    xchgl %eax, AT + (trampoline_claim - trampoline_start)
+    testl %eax, %eax
+    jz 2f                                   // no place, or another CPU has it
     lgdtl AT + (ap_gdt_pointer - trampoline_start)
     movl %cr0, %eax
     orl $1, %eax
     movl %eax, %cr0
     ljmpl $8, $(AT + (ap_protected - trampoline_start))
+2:  hlt
+    jmp 2b
 
     .code32
 ap_protected:
@@ -61,9 +66,11 @@ ap_gdt_pointer:
     .long AT + (ap_gdt - trampoline_start)
 
     .balign 8
-trampoline_parameters:                      // smp.rs: Parameters
+trampoline_parameters:                      // smp.rs: ROOT, STACK, NUMBER, CLAIM
     .quad 0                                 // page-table root
     .quad 0                                 // stack pointer
     .quad 0                                 // CPU number
+trampoline_claim:
+    .quad 0                                 // 1: a place is offered
 trampoline_end:
     .text
