@@ -60,14 +60,12 @@ pub fn init() {
         );
     }
     for module in memory_map::modules() {
-        map(
-            DIRECT_MAP,
-            (
-                page_down(module.start).max(LOW_MEMORY_END),
-                page_up(module.end),
-            ),
-            DATA,
-        );
+        let start = page_down(module.start).max(LOW_MEMORY_END);
+        let end = page_up(module.end);
+        // GRUB on UEFI puts small ones into low memory, which is mapped already.
+        if start < end {
+            map(DIRECT_MAP, (start, end), DATA);
+        }
     }
     paging::load_root(root.address());
 }

@@ -8,7 +8,7 @@ use crate::arch::cpu::{self, MAX_CPUS};
 use crate::arch::{apic, entry, features, gdt, idt, paging};
 use crate::drivers::acpi;
 use crate::mm::stacks::KernelStack;
-use crate::mm::{kernel_space, raw};
+use crate::mm::{kernel_space, layout, memory_map, raw};
 use crate::time;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -65,6 +65,16 @@ pub fn start_all(limit: usize) -> usize {
     let others = acpi::enabled_cpus().into_iter().filter(|&id| id != own);
     raw::write_low(TRAMPOLINE, code());
     let mut number = 1;
+    // GRUB on UEFI may have put a module there.
+    let trampoline = TRAMPOLINE..TRAMPOLINE + layout::PAGE_SIZE;
+    let modules = memory_map::modules();
+    if modules
+        .iter()
+        .any(|module| module.start < trampoline.end && trampoline.start < module.end)
+    {
+        crate::println!("smp: a module lies where other CPUs start, so they do not");
+        return number;
+    }
     for apic_id in others {
         if number == limit.min(MAX_CPUS) {
             break;
