@@ -9,7 +9,7 @@ use trace_record::verdict::Verdict;
 use crate::support::{bitvisor, config, workspace};
 
 /// Fewer would mean that the program stopped early.
-const FEWEST: usize = 40;
+const FEWEST: usize = 100;
 
 fn pass(hypervisor: Hypervisor, cpus: u32) {
     let (mut machine, _logs) = config(hypervisor);
