@@ -21,8 +21,8 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    bench, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network, results,
-    run, scaffold, shell, trace,
+    bench, bench_snfs, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network,
+    results, run, scaffold, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
@@ -76,6 +76,8 @@ enum Command {
     Trace(trace::Command),
     /// Work with files of a server, by default that of the run that goes on here.
     Fs(fs::Options),
+    /// Measure the file server beside diod (a 9P server) and a TCP ping-pong, all in one run.
+    BenchSnfs(bench_snfs::Options),
     /// Read, apply and check the configuration of a BitVisor tree.
     #[command(subcommand)]
     Bitvisor(bitvisor_config::cli::Command),
@@ -302,7 +304,8 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Replay(options) => replay::run(&workspace, consent, options),
         Command::New(command) => scaffold::run(command),
         Command::Trace(command) => trace::run(command),
-        Command::Fs(options) => fs::run(&workspace, options),
+        Command::BenchSnfs(options) => bench_snfs::run(&workspace, consent, options),
+        Command::Fs(options) => fs::run(&workspace, consent, options),
         Command::Bitvisor(command) => bitvisor_command(command),
         Command::Media(options) => media::run(&workspace, consent, options),
         Command::Gdb(options) => gdb_command(&workspace, consent, options),

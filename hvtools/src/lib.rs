@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bench;
+pub mod bench_snfs;
 pub mod build;
 pub mod catalogue;
 pub mod cli;

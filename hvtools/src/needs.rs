@@ -115,6 +115,42 @@ pub fn ensure_uefi(workspace: &Workspace, consent: Consent) -> Result<()> {
     })
 }
 
+/// What only `hv bench-snfs` needs.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_diod(consent: Consent) -> Result<()> {
+    provide(consent, || {
+        let apart = "/usr/sbin/diod";
+        let found =
+            program("diod").or_else(|| Path::new(apart).is_file().then(|| apart.to_owned()));
+        vec![Need {
+            what: "diod",
+            purpose: "the 9P server to compare with",
+            found,
+            remedy: Remedy::Debian("diod"),
+        }]
+    })
+}
+
+/// What only `hv fs mount` needs; root mounts by itself.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_mount(consent: Consent) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    provide(consent, || {
+        vec![Need {
+            what: "fusermount3",
+            purpose: "mounts an export without root",
+            found: program("fusermount3"),
+            remedy: Remedy::Debian("fuse3"),
+        }]
+    })
+}
+
 /// What only a medium for UEFI needs.
 #[must_use]
 pub fn grub_for_uefi() -> Need {

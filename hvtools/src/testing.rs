@@ -1,5 +1,6 @@
 //! `hv test`: every test there is, on the host and in the guest, and one line that sums them up.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -103,6 +104,7 @@ pub fn run(
     }
     if which != Which::Guest {
         host(workspace, filter, &mut tally)?;
+        mounts(workspace, filter, &mut tally)?;
     }
     if which != Which::Host {
         if which == Which::All {
@@ -150,6 +152,29 @@ fn host(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resul
             .args(filter);
         drive("host tests", tests, tally)
     }
+}
+
+/// The mounted export: behind a feature, and only where the machine lets us mount.
+fn mounts(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let runner = || {
+        let mut runner = workspace.cargo();
+        runner.args(["test", "--package", "nfs-server", "--features", "fuse"]);
+        runner.args(["--bin", "snfs-mount", "--test", "mount", "--"]);
+        runner
+    };
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let may = rustix::process::geteuid().is_root() || needs::program("fusermount3").is_some();
+    if device.is_ok() && may {
+        let mut tests = runner();
+        tests.args(filter);
+        return drive("tests of the mounted export", tests, tally);
+    }
+    let count = count(runner().arg("--list"))?;
+    println!(
+        "NOT RUN: mounted export, {count} tests (/dev/fuse, and fusermount3 or root, are needed)"
+    );
+    tally.ignored += count as u64;
+    Ok(())
 }
 
 fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {

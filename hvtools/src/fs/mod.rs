@@ -1,5 +1,8 @@
 //! `hv fs`: files of a server, from the host.
 
+mod mount;
+mod text;
+
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use protocol::message::{FollowEvent, Kind};
 
 use crate::access;
 use crate::interrupt::Interrupt;
+use crate::needs::Consent;
 use crate::service;
 use crate::workspace::Workspace;
 
@@ -95,6 +99,13 @@ enum Command {
         /// The file.
         path: String,
     },
+    /// Show an export as a folder of this host, for ordinary programs, until Ctrl-C.
+    Mount {
+        /// The export, or a folder in it.
+        path: String,
+        /// An empty folder of this host.
+        folder: PathBuf,
+    },
     /// Show what every client did so far.
     Clients,
 }
@@ -103,7 +114,7 @@ enum Command {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses.
-pub fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result<Outcome> {
     let door = Door {
         workspace,
         token_file: options.token_file.as_deref(),
@@ -141,15 +152,16 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }
         Command::Stat { path } => {
             let (mut files, path) = door.open(path)?;
-            println!("{:?}", files.stat(&path)?);
+            println!("{}", text::stat(&files.stat(&path)?));
         }
         Command::Df { path } => {
             let (mut files, path) = door.open(path)?;
-            println!("{:?}", files.statfs(&path)?);
+            println!("{}", text::space(&files.statfs(&path)?));
         }
         Command::Follow { path } => door
             .open(path)
             .and_then(|(mut files, path)| follow(&mut files, &path))?,
+        Command::Mount { path, folder } => return mount::run(&door, consent, path, folder),
         Command::Clients => clients(&mut door.open("")?.0)?,
     }
     Ok(Outcome::AsExpected)
