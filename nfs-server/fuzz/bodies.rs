@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets. `cargo fuzz` runs them for as long as one likes, the tests of `protocol`
+//! The bodies of the fuzz targets. `fuzz/run` runs them for as long as one likes, the tests of `protocol`
 //! for a moment.
 
 use protocol::client::{Client, Config};
