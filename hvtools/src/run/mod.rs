@@ -176,7 +176,11 @@ impl Job<'_> {
                 &format!("{}/{}", self.folder.id(), machine_dir(number)),
             )
             .with("start", self.program);
-        if config.second_network && matches!(config.hypervisor, Hypervisor::BitVisor(_)) {
+        // Of a machine that is started by hand nobody here knows the slots.
+        if config.second_network
+            && config.by_hand.is_none()
+            && matches!(config.hypervisor, Hypervisor::BitVisor(_))
+        {
             // BitVisor's own card is the device under test, QEMU's, which it passes through, the transport.
             config.settings = config.settings.with("nic", PASSED_THROUGH);
         }
