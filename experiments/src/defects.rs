@@ -87,6 +87,24 @@ struct File {
     defect: Vec<Planted>,
     #[serde(default)]
     quirk: Vec<Planted>,
+    #[serde(default)]
+    trap: Vec<Trap>,
+}
+
+/// A quirk that no experiment can see: a guest must stand it, and a test in the guest shows that ours does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trap {
+    /// What the command line says: `quirk=ID`.
+    pub id: String,
+    /// As the experiments' groups.
+    pub group: String,
+    /// What labvisor does.
+    pub title: String,
+    /// Where it was met.
+    pub real: String,
+    /// The test in `hvtools/tests/guest` that goes red without the guest's cure.
+    pub test: String,
 }
 
 /// Why the table could not be read, or a word names nothing in it.
@@ -118,18 +136,30 @@ pub enum DefectsError {
 /// # Errors
 /// The file cannot be read or is wrong.
 pub fn load(path: &Path) -> Result<Vec<Planted>, DefectsError> {
-    let text = fs::read_to_string(path).map_err(|source| DefectsError::Read {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    let mut file: File = toml::from_str(&text).map_err(|source| DefectsError::Parse {
-        path: path.to_path_buf(),
-        source: Box::new(source),
-    })?;
+    let mut file = read(path)?;
     file.quirk
         .iter_mut()
         .for_each(|quirk| quirk.kind = Kind::Quirk);
     Ok(file.defect.into_iter().chain(file.quirk).collect())
+}
+
+/// Reads the quirks that no experiment sees.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_traps(path: &Path) -> Result<Vec<Trap>, DefectsError> {
+    Ok(read(path)?.trap)
+}
+
+fn read(path: &Path) -> Result<File, DefectsError> {
+    let text = fs::read_to_string(path).map_err(|source| DefectsError::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| DefectsError::Parse {
+        path: path.to_path_buf(),
+        source: Box::new(source),
+    })
 }
 
 /// The rows that any of the words names; all of them without words.
@@ -171,6 +201,56 @@ mod tests {
                 one.group
             );
             assert!(!one.caught_by.is_empty(), "{} is caught by nobody", one.id);
+        }
+    }
+
+    #[test]
+    fn every_row_names_experiments_of_the_catalogue() {
+        let catalogue = crate::Catalogue::load(&crate::catalogue_folder()).unwrap();
+        for one in &ours() {
+            for id in &one.caught_by {
+                assert!(
+                    catalogue.get(id).is_some(),
+                    "{} is caught by `{id}`, which does not exist",
+                    one.id
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_experiment_has_a_defect_or_says_why_it_cannot() {
+        let table = ours();
+        let catalogue = crate::Catalogue::load(&crate::catalogue_folder()).unwrap();
+        for experiment in &catalogue.experiments {
+            let id = &experiment.id;
+            let is_caught = table.iter().any(|row| row.caught_by.contains(id));
+            match &experiment.head.no_defect {
+                None => assert!(
+                    is_caught,
+                    "{id}: no row of defects.toml names it, and its head lacks `no_defect`"
+                ),
+                Some(why) => assert!(!is_caught, "{id}: it has a defect, its head says: {why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_trap_has_a_test_in_the_guest() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hvtools/tests/guest");
+        let text: String = fs::read_dir(tests)
+            .unwrap()
+            .filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok())
+            .collect();
+        for trap in load_traps(&crate::defects_file()).unwrap() {
+            assert!(
+                text.contains(&format!("fn {}()", trap.test))
+                    && text.contains(&format!("quirk={}", trap.id)),
+                "{}: no test `{}` that uses quirk={}",
+                trap.id,
+                trap.test,
+                trap.id
+            );
         }
     }
 

@@ -132,7 +132,8 @@ pub struct Raw {
 impl ResultLine {
     /// Applies the expectations and adds what the head says.
     pub fn new(experiment: &Experiment, raw: Raw, expectations: &Expectations) -> ResultLine {
-        let (verdict, expectation) = expectations.apply(&experiment.id, raw.verdict, &raw.reason);
+        let (verdict, expectation) =
+            expectations.apply(&experiment.id, raw.verdict, &raw.reason, &raw.detail);
         ResultLine {
             id: experiment.id.clone(),
             title: experiment.head.title.clone(),

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use engine::head::End;
 use experiments::{Catalogue, Experiment};
 use harness::Outcome;
 
@@ -79,6 +80,14 @@ fn show(experiment: &Experiment) {
         ("weak", head.weak.clone()),
         ("cannot tell", head.cannot_tell.clone()),
         ("risk", head.risk.word().to_owned()),
+        (
+            "ends with",
+            match head.ends {
+                End::Verdict => String::new(),
+                End::Reset => "a reset of the machine".to_owned(),
+            },
+        ),
+        ("no defect", head.no_defect.clone().unwrap_or_default()),
         ("needs", needs.join(", ")),
         (
             "without hypervisor",

@@ -123,6 +123,6 @@ fn outcome(ended: Option<Ended>) -> Outcome {
     match ended {
         Some(Ended::Status(0) | Ended::PoweredOff) => Outcome::AsExpected,
         Some(Ended::Status(_)) => Outcome::Unexpected,
-        Some(Ended::Panicked | Ended::Failed) | None => Outcome::Died,
+        Some(Ended::Panicked | Ended::Shutdown | Ended::Failed) | None => Outcome::Died,
     }
 }

@@ -59,6 +59,15 @@ impl WithoutHypervisor {
     }
 }
 
+/// How an experiment ends when all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a verdict of its own.
+    Verdict,
+    /// With a reset of the machine, which the harness sees: that is its PASS.
+    Reset,
+}
+
 /// What must be there for an experiment to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -171,6 +180,10 @@ pub struct Head {
     pub params: Vec<Param>,
     /// Risk.
     pub risk: Risk,
+    /// How it ends when all is well.
+    pub ends: End,
+    /// Why no planted defect of labvisor can make it fail, where none can.
+    pub no_defect: Option<String>,
     /// Needs.
     pub needs: Vec<Need>,
     /// What it does without a hypervisor.
@@ -208,7 +221,7 @@ impl fmt::Display for HeadError {
     }
 }
 
-const ONCE: [&str; 10] = [
+const ONCE: [&str; 12] = [
     "title",
     "group",
     "claim",
@@ -219,6 +232,8 @@ const ONCE: [&str; 10] = [
     "risk",
     "without_hypervisor",
     "time_limit",
+    "ends",
+    "no_defect",
 ];
 const MANY: [&str; 3] = ["param", "needs", "source"];
 
@@ -285,6 +300,16 @@ impl Head {
                 ));
             }
         };
+        let ends = match get("ends") {
+            Err(_) => End::Verdict,
+            Ok((word, _)) if word == "reset" => End::Reset,
+            Ok((word, line)) => {
+                return Err(fail(line, format!("ends `{word}` is not `reset`")));
+            }
+        };
+        if ends == End::Reset && risk == Risk::Safe {
+            return Err(fail(line, "what ends with a reset is not safe".into()));
+        }
         let (limit, line) = get("time_limit")?;
         let time_limit_s = limit
             .strip_suffix('s')
@@ -318,6 +343,8 @@ impl Head {
             cannot_tell: get("cannot_tell")?.0,
             params,
             risk,
+            ends,
+            no_defect: get("no_defect").ok().map(|(text, _)| text),
             needs,
             without_hypervisor,
             time_limit_s,
@@ -499,6 +526,16 @@ mod tests {
                 GOOD.replace("needs: hypercall dbgsh", "needs: luck"),
                 10,
                 "`luck` is none of",
+            ),
+            (
+                GOOD.replace("risk: safe", "risk: may-crash\n//! ends: well"),
+                10,
+                "ends `well`",
+            ),
+            (
+                GOOD.replace("risk: safe", "risk: safe\n//! ends: reset"),
+                14,
+                "is not safe",
             ),
             (
                 GOOD.replace("//! weak: w", "//! sound: w"),

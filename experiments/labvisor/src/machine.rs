@@ -8,6 +8,8 @@
 pub trait Machine {
     /// Reads physical memory.
     fn read(&self, address: u64, bytes: &mut [u8]);
+    /// Reads a device's 32-bit register.
+    fn read_register(&self, address: u64) -> u32;
     /// Writes physical memory.
     fn write(&mut self, address: u64, bytes: &[u8]);
     /// Sets bits of a physical byte in one atomic step.

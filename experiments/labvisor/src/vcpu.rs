@@ -30,6 +30,8 @@ pub struct Registers {
 pub mod bits {
     /// RFLAGS.TF: single step.
     pub const RFLAGS_TF: u64 = 1 << 8;
+    /// RFLAGS.IF: interrupts are on.
+    pub const RFLAGS_IF: u64 = 1 << 9;
     /// RFLAGS.DF: string instructions go down.
     pub const RFLAGS_DF: u64 = 1 << 10;
     /// RFLAGS.RF: resume.
@@ -275,6 +277,13 @@ impl Vcpu {
         const VALID: u64 = 1 << 31;
         let event = self.vmcb.control.exit_int_info;
         if event & VALID != 0 { event } else { 0 }
+    }
+
+    /// Delivers an external interrupt at the next VMRUN, also with RFLAGS.IF clear (APM vol. 2,
+    /// 15.20).
+    pub fn inject_interrupt(&mut self, vector: u8) {
+        const VALID: u64 = 1 << 31;
+        self.vmcb.control.event_injection = VALID | u64::from(vector);
     }
 
     /// Delivers `exception` at the next VMRUN (APM vol. 2, 15.20).

@@ -24,6 +24,8 @@ use crate::text::escape_commas;
 const STATUS_SHIFT: u32 = 1;
 /// What the guest's kernel leaves with behind its panic text.
 const PANIC_STATUS: u8 = 0x77;
+/// What labvisor leaves with when its guest shut down.
+const SHUTDOWN_STATUS: u8 = 0x76;
 
 /// What executes the machine's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,6 +206,8 @@ pub enum Ended {
     Status(u8),
     /// The guest's kernel panicked.
     Panicked,
+    /// The guest shut down (triple fault), says labvisor.
+    Shutdown,
     /// Powered off, or reset (which ends it too).
     PoweredOff,
     /// QEMU itself gave up, or somebody killed it.
@@ -413,6 +417,7 @@ fn meaning(status: ExitStatus) -> Ended {
     match status.code() {
         Some(0) => Ended::PoweredOff,
         Some(code) if code == (i32::from(PANIC_STATUS) << STATUS_SHIFT) + 1 => Ended::Panicked,
+        Some(code) if code == (i32::from(SHUTDOWN_STATUS) << STATUS_SHIFT) + 1 => Ended::Shutdown,
         Some(code) if code & 1 == 1 => {
             Ended::Status(u8::try_from(code >> STATUS_SHIFT).unwrap_or(u8::MAX))
         }
@@ -537,6 +542,7 @@ mod tests {
         assert_eq!(meaning(ExitStatus::from_raw(0)), Ended::PoweredOff);
         assert_eq!(meaning(ExitStatus::from_raw(1 << 8)), Ended::Status(0));
         assert_eq!(meaning(ExitStatus::from_raw(0xef << 8)), Ended::Panicked);
+        assert_eq!(meaning(ExitStatus::from_raw(0xed << 8)), Ended::Shutdown);
         assert_eq!(meaning(ExitStatus::from_raw(7 << 8)), Ended::Status(3));
         assert_eq!(meaning(ExitStatus::from_raw(9)), Ended::Failed);
     }

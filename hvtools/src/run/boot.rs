@@ -367,6 +367,27 @@ impl Boot {
         if self.finished.is_some() {
             return Ok(Some(Step::End(End::Done)));
         }
+        if matches!(ended, Ended::Shutdown | Ended::PoweredOff)
+            && let Some((item, since)) = self
+                .running
+                .take_if(|(item, _)| around.recorder.ends_with_reset(&item.id))
+        {
+            let finding = Raw {
+                item,
+                verdict: Verdict::Pass,
+                reason: "the machine was reset, as it must be".to_owned(),
+                detail: String::new(),
+                measurements: Vec::new(),
+                machine: self.number,
+                took: since.elapsed(),
+            };
+            self.found(finding, around.recorder)?;
+            return Ok(Some(Step::End(if self.waiting.is_empty() {
+                End::Done
+            } else {
+                End::Died
+            })));
+        }
         let reason = match ended {
             Ended::Status(_) if self.open && self.running.is_none() => {
                 return Ok(Some(Step::End(End::Done)));
@@ -377,6 +398,7 @@ impl Boot {
                 return Ok(Some(Step::End(End::Done)));
             }
             Ended::Panicked => "the guest's kernel panicked".to_owned(),
+            Ended::Shutdown => "the guest shut down (triple fault)".to_owned(),
             Ended::PoweredOff => "the machine was reset or powered off".to_owned(),
             Ended::Failed => format!("QEMU ended: {}", self.machine.messages()),
         };

@@ -12,6 +12,7 @@ use monitor_ui::Runs;
 use trace_record::run::PlanItem;
 
 use super::boot::End;
+use super::culprit;
 use super::folder::RunFolder;
 use super::kept::Kept;
 use super::plan::{self, Choice};
@@ -101,10 +102,11 @@ pub fn run(
         plan.len(),
         machine.hypervisor
     ));
-    let mut recorder = Recorder::of_catalogue(reporter, catalogue, expectations, folder.path())?;
+    let mut recorder =
+        Recorder::of_catalogue(reporter, catalogue.clone(), expectations, folder.path())?;
     let kept = Kept::of(workspace, &machine)?;
     let mut job = Job {
-        machine,
+        machine: machine.clone(),
         program: "hx",
         folder: &folder,
         server: &mut server,
@@ -119,7 +121,23 @@ pub fn run(
         Some(screen) => beside_monitor(&mut job, plan, &mut info, screen, &interrupt),
     };
     let report = report?;
+    let lab = culprit::Lab {
+        workspace,
+        machine,
+        catalogue: &catalogue,
+        folder: folder.path(),
+        seed: request.choice.seed,
+        interrupt: &interrupt,
+        kept: kept.as_ref(),
+    };
+    let lines = recorder.lines().to_vec();
+    let culprits = lab
+        .all(&lines, |text| recorder.note(text))
+        .context("no reproducer could be made")?;
     tell(&recorder, &report, &info, folder.path());
+    for culprit in &culprits {
+        println!("{}", culprit::line(culprit));
+    }
     Ok((outcome(&report, &recorder), recorder.lines().to_vec()))
 }
 

@@ -5,8 +5,10 @@
 
 pub mod boot;
 pub mod command;
+pub mod culprit;
 pub mod folder;
 pub mod kept;
+pub mod minimise;
 pub mod plan;
 pub mod progress;
 pub mod pulse;

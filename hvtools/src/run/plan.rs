@@ -3,7 +3,6 @@
 use anyhow::{Result, bail};
 use engine::head::Need;
 use experiments::{Catalogue, Experiment};
-
 use trace_record::run::PlanItem;
 
 use super::Planned;
@@ -49,7 +48,7 @@ pub fn choose(catalogue: &Catalogue, choice: &Choice) -> Result<Vec<Planned>> {
     {
         bail!("no chosen experiment has the parameter of `{word}` (it looks like name=value)");
     }
-    let planned = |experiment: &&Experiment| -> Result<Planned> {
+    let item = |experiment: &&Experiment| -> Result<Planned> {
         let words: Vec<String> = choice
             .parameters
             .iter()
@@ -57,16 +56,22 @@ pub fn choose(catalogue: &Catalogue, choice: &Choice) -> Result<Vec<Planned>> {
             .cloned()
             .collect();
         let exact = choice.exactly.iter().find(|item| item.id == experiment.id);
-        Ok(Planned {
-            item: match exact {
-                Some(item) => item.clone(),
-                None => experiment.plan(choice.seed, &words)?,
-            },
-            alone: experiment.may_crash(),
-            second_network: experiment.head.needs.contains(&Need::TestDevice),
-        })
+        let item = match exact {
+            Some(item) => item.clone(),
+            None => experiment.plan(choice.seed, &words)?,
+        };
+        Ok(planned(experiment, item))
     };
-    chosen.iter().map(planned).collect()
+    chosen.iter().map(item).collect()
+}
+
+/// An experiment's line of the plan, with what its head says about the machine.
+pub fn planned(experiment: &Experiment, item: PlanItem) -> Planned {
+    Planned {
+        item,
+        alone: experiment.may_crash(),
+        second_network: experiment.head.needs.contains(&Need::TestDevice),
+    }
 }
 
 /// Whether the experiment has the parameter that `name=value` sets.

@@ -79,6 +79,17 @@ impl Recorder {
         self.stop = Some(Stop { at, by });
     }
 
+    /// Whether a reset of the machine is how this experiment ends when all is well.
+    #[must_use]
+    pub fn ends_with_reset(&self, id: &str) -> bool {
+        match &self.book {
+            Book::Results { catalogue, .. } => catalogue
+                .get(id)
+                .is_some_and(|experiment| experiment.head.ends == engine::head::End::Reset),
+            Book::Findings(_) => false,
+        }
+    }
+
     /// Something worth knowing happened.
     pub fn note(&mut self, text: &str) {
         self.reporter.note(text);

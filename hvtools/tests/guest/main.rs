@@ -15,5 +15,6 @@ mod results;
 mod runs;
 mod support;
 mod table1;
+mod traps;
 mod usertests;
 mod wire;

@@ -4,7 +4,7 @@
 use core::ops::RangeInclusive;
 
 use super::{GuestBus, Vmm};
-use crate::defects::{self, Defect};
+use crate::defects::{self, Defect, Quirk};
 use crate::emulate::{self, Bus, RDI, RSI, Repetition};
 use crate::guest_memory::{Access, Fault};
 use crate::machine::Machine;
@@ -33,6 +33,9 @@ impl Vmm {
         let input = exit & info::INPUT != 0;
         if exit & info::STRING != 0 {
             match self.string_io(vcpu, m, port, input) {
+                Err(_) if defects::quirk(Quirk::StringFaultPanics) => {
+                    self.panic = Some("the buffer of a string instruction on a port faults");
+                }
                 Err(_) if defects::planted(Defect::StringFaultIsGp) => {
                     vcpu.inject(Exception::GeneralProtection(0));
                 }

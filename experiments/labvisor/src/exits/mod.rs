@@ -6,6 +6,7 @@ mod counters;
 mod cpuid;
 mod exception;
 mod hypercall;
+mod interrupt;
 mod io;
 mod msr;
 mod nested_fault;
@@ -113,6 +114,10 @@ pub struct Vmm {
     last_cpuid: [u32; 4],
     /// Only a defect leaves it held.
     names_locked: bool,
+    /// Exits with the guest's interrupts off; only a quirk counts them.
+    exits_without_interrupts: u64,
+    /// Whether the exit before this one was a hypercall that does not exist; only a defect looks.
+    after_unknown_hypercall: bool,
     /// A quirk wants labvisor to panic after this exit.
     panic: Option<&'static str>,
 }
@@ -131,6 +136,8 @@ impl Vmm {
             ring: None,
             last_cpuid: [0; 4],
             names_locked: false,
+            exits_without_interrupts: 0,
+            after_unknown_hypercall: false,
             panic: None,
             net: None,
         }
@@ -164,6 +171,10 @@ impl Vmm {
         // follows is an exception of its own (APM vol. 2, 15.7.2).
         vcpu.vmcb.control.event_injection = vcpu.interrupted_delivery();
         vcpu.vmcb.control.tlb_control = 0;
+        let left_behind = core::mem::take(&mut self.after_unknown_hypercall);
+        if left_behind && exit == Exit::Io && defects::planted(Defect::ExitStateLeft) {
+            self.panic = Some("assertion failed: no other exit is in progress");
+        }
         match exit {
             Exit::Cpuid => self.cpuid(vcpu, m),
             Exit::Io => self.io(vcpu, m),
@@ -189,6 +200,9 @@ impl Vmm {
         self.counters.add(exit, seen.ticks);
         self.record(m, seen);
         self.hide_time(vcpu, seen.ticks);
+        if defects::quirk(Quirk::InterruptRepeated) {
+            self.repeat_interrupt(vcpu, m);
+        }
         self.panic
             .take()
             .map_or(Ok(()), |text| Err(Stop::Panic(text)))

@@ -2,8 +2,9 @@
 //! labvisor's network device, to memory that is hidden, or to where nothing is.
 
 use super::{GuestBus, Stop, Vmm};
-use crate::defects::{self, Quirk};
+use crate::defects::{self, Defect, Quirk};
 use crate::emulate::{self, Failure};
+use crate::guest_memory::Access;
 use crate::machine::Machine;
 use crate::vcpu::{Exception, Vcpu};
 
@@ -38,18 +39,29 @@ impl Vmm {
         }
         let (bytes, length) = self.fetch(vcpu, m);
         let instruction = emulate::decode(vcpu, &bytes[..length]);
-        if info & info::TABLE_WALK != 0 {
-            // Tables in memory that is not there read as zeros: not present.
-            let operand = emulate::operand_address(vcpu, &instruction);
+        let walk = info & info::TABLE_WALK != 0;
+        let at = vcpu.instruction_address();
+        let operand = emulate::operand_address(vcpu, &instruction).unwrap_or(at);
+        if walk && defects::planted(Defect::TableFaultCodeNested) {
             vcpu.inject(Exception::PageFault {
                 code: (info & (info::WRITE | info::USER | info::FETCH)) as u32,
-                address: operand.unwrap_or(vcpu.instruction_address()),
+                address: operand,
             });
+            return Ok(());
+        }
+        // Tables in memory that is not the guest's read as zeros: not present. What the guest did
+        // there, the instruction tells; the nested fault calls each walk a write by a user.
+        if walk && let Err(fault) = self.memory.translate(m, vcpu, at, Access::fetch(vcpu)) {
+            vcpu.inject(fault.exception());
             return Ok(());
         }
         match emulate::execute(vcpu, &mut GuestBus::new(self, m), &instruction) {
             Ok(()) => {}
             Err(Failure::Fault(fault)) => vcpu.inject(fault.exception()),
+            Err(Failure::Unsupported) if walk => vcpu.inject(Exception::PageFault {
+                code: (info & info::USER) as u32,
+                address: operand,
+            }),
             Err(Failure::Unsupported) if defects::quirk(Quirk::OddInstructionPanics) => {
                 self.panic = Some("an instruction on a device register is not supported");
             }

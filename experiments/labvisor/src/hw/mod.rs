@@ -23,6 +23,10 @@ impl Machine for Hardware {
         physical::read(address, bytes);
     }
 
+    fn read_register(&self, address: u64) -> u32 {
+        physical::read_register(address)
+    }
+
     fn write(&mut self, address: u64, bytes: &[u8]) {
         physical::write(address, bytes);
     }

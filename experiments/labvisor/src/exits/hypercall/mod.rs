@@ -38,8 +38,12 @@ impl Vmm {
         }
         match FUNCTIONS.get(usize::try_from(number).unwrap_or(usize::MAX)) {
             Some((_, function)) => function(self, vcpu, m),
-            None if defects::planted(Defect::UnknownNumberKept) => {}
-            None => vcpu.vmcb.save.rax = 0,
+            None => {
+                self.after_unknown_hypercall = true;
+                if !defects::planted(Defect::UnknownNumberKept) {
+                    vcpu.vmcb.save.rax = 0;
+                }
+            }
         }
         if defects::planted(Defect::HypercallClobbersRdx) {
             vcpu.registers.rdx = m.ticks();

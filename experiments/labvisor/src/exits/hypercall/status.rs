@@ -13,6 +13,10 @@ impl Vmm {
         let size = vcpu.registers.rcx;
         let address = vcpu.registers.rbx;
         vcpu.registers.rcx = text.len() as u64;
+        let end = address.checked_add(size);
+        if end.is_none() && defects::planted(Defect::StatusEndOverflows) {
+            self.panic = Some("attempt to add with overflow: the buffer's end");
+        }
         let fits = text.len() as u64 <= size || defects::planted(Defect::StatusSizeIgnored);
         let written = fits
             && self

@@ -388,6 +388,23 @@ pub(super) const CHECKS: &[Check] = &[
         let straddle = 0x3f6 << 16 | 4 << 4 | 1;
         g.exit(b"\xed", 0x7b, straddle, CODE + 1).is_ok()
     }),
+    ("status-end-overflows", |g| {
+        g.vcpu.save().rax = GET_STATUS;
+        g.vcpu.registers.rbx = DATA;
+        g.vcpu.registers.rcx = MINUS_ONE;
+        g.exit(b"\x0f\x01\xd9", 0x81, 0, 0).is_ok()
+    }),
+    ("exit-state-left", |g| {
+        g.call(TRACE_RING + 1, 0, 0);
+        g.exit(b"\xec", 0x7b, 0x3f8 << 16 | 1 << 4 | 1, CODE + 1)
+            .is_ok()
+    }),
+    ("table-fault-code-nested", |g| {
+        g.put(0x3008, HIDDEN | 7); // the second 2 MiB
+        g.vcpu.registers.rdi = 2 << 20;
+        g.exit(b"\x8b\x07", 0x400, 6 | 1 << 33, HIDDEN).unwrap();
+        g.injected() == Some((14, 0))
+    }),
     ("trace-overruns", |g| {
         const RING: u64 = 0x10_0000;
         let attached = g.call(TRACE_RING, RING, 4096) == 1;
@@ -428,8 +445,10 @@ fn what_the_guest_is_refused_is_never_a_stop() {
         // Jump into a hole, page tables in hidden memory, a shutdown.
         assert_eq!(g.exit(b"\x90", 0x400, 0x14 | 1 << 32, HIDDEN), Ok(()));
         assert_eq!(g.injected(), Some((13, 0)));
-        assert_eq!(g.exit(b"\x8b\x07", 0x400, 6 | 1 << 33, HIDDEN), Ok(()));
-        assert_eq!(g.injected(), Some((14, 6)));
+        g.put(0x3008, HIDDEN | 7); // the second 2 MiB
+        g.vcpu.registers.rdi = 2 << 20;
+        assert_eq!(g.exit(b"\x89\x07", 0x400, 6 | 1 << 33, HIDDEN), Ok(()));
+        assert_eq!(g.injected(), Some((14, 2)));
         assert_eq!(
             g.exit(b"\x90", 0x7f, 0, 0),
             Err(crate::exits::Stop::TripleFault)

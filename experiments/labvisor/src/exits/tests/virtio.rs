@@ -1,8 +1,9 @@
 //! The network device: one check for each defect, by a driver that does it wrong.
 
 use super::Check;
-use super::guest::{Guest, HIDDEN};
+use super::guest::{CODE, DATA, Guest, HIDDEN};
 use crate::exits::Stop;
+use crate::vcpu::bits;
 
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;
@@ -320,6 +321,10 @@ fn bitvisors_traps_are_there_on_demand() {
             g.vcpu.registers.rcx = 0x1b;
             g.exit(b"\x0f\x30", 0x7c, 1, 0)
         }),
+        ("string-fault-panics", |g| {
+            g.vcpu.registers.rdi = DATA + 4096;
+            g.exit(b"\x6c", 0x7b, 0x3f8 << 16 | 1 << 4 | 1 << 2 | 1, CODE + 1)
+        }),
         ("triple-fault-panics", |g| g.exit(b"\x90", 0x7f, 0, 0)),
     ];
     for (id, trap) in traps {
@@ -331,6 +336,21 @@ fn bitvisors_traps_are_there_on_demand() {
     super::run("quirk=efer-reserved-taken", |g| {
         assert!(g.wrmsr(0xc000_0080, 1 << 63));
         assert_eq!(g.vcpu.vmcb.save.efer >> 63, 1);
+    });
+    super::run("quirk=interrupt-repeated", |g| {
+        g.vcpu.save().rflags &= !bits::RFLAGS_IF;
+        let repeated = (0..16)
+            .filter(|_| {
+                g.cpuid(0);
+                g.injected() == Some((0x20, 0))
+            })
+            .count();
+        assert_eq!(repeated, 2);
+        g.vcpu.save().rflags |= bits::RFLAGS_IF;
+        for _ in 0..16 {
+            g.cpuid(0);
+            assert_eq!(g.injected(), None);
+        }
     });
     super::run("quirk=log-header-and", |g| {
         g.vcpu.save().rax = 2;

@@ -1,0 +1,62 @@
+//! BitVisor's traps, reproduced by labvisor, and the cures of our kernel: without its cure a test here goes red.
+//! The whole list of traps is in `experiments/labvisor/README.md`.
+
+use harness::Hypervisor;
+
+use crate::support::{AtPrompt, at_prompt};
+
+/// Labvisor's own network device, a loop: in the last slot of bus 0.
+const OWN_DEVICE: &str = "00:1f.0";
+
+/// A kernel whose only card is labvisor's device, with BitVisor's habits.
+fn on_the_loop(quirks: &str) -> AtPrompt {
+    at_prompt(Hypervisor::Labvisor, |config| {
+        config.labvisor = quirks.to_owned();
+        config.settings = std::mem::take(&mut config.settings)
+            .with("nic", OWN_DEVICE)
+            .with("ip", "10.0.2.15/24");
+    })
+}
+
+/// The number behind a word of ifconfig's line that begins with another.
+fn counter(text: &str, line: &str, before: &str) -> u64 {
+    let line = text.lines().find(|one| one.starts_with(line));
+    let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+    words
+        .windows(2)
+        .find(|pair| pair[1].trim_end_matches(',') == before)
+        .and_then(|pair| pair[0].parse().ok())
+        .unwrap_or_else(|| panic!("no `{before}` in {text}"))
+}
+
+/// Frames move on an ISR read only, all queues share one doorbell (multiplier 0), there is no MSI-X, whose vector register
+/// must not be touched, and the registers take plain moves only.
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn the_network_driver_stands_bitvisors_device() {
+    let mut guest = on_the_loop("quirk=msix-vector-panics,odd-instruction-panics,bad-queue-panics");
+    // Nobody answers in a loop; the questions themselves come back.
+    guest.run("ping -c 2 10.0.2.2");
+    let text = guest.run("ifconfig");
+    let sent = counter(&text, "sent", "frames");
+    assert!(sent > 0, "{text}");
+    assert!(counter(&text, "received", "frames") >= sent, "{text}");
+    assert_eq!(counter(&text, "device", "lies"), 0, "{text}");
+    let log = guest.machine.vmm_text();
+    assert!(!log.contains("panic"), "{log}");
+}
+
+/// QEMU's VMRUN may deliver an injected interrupt a second time, with interrupts off.
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn an_interrupt_that_comes_with_interrupts_off_is_forgotten() {
+    // The driver's lock keeps interrupts off while it touches the device, and every touch is an exit.
+    let mut guest = on_the_loop("quirk=interrupt-repeated");
+    guest.run("ping -c 2 10.0.2.2");
+    let log = guest.run("dmesg");
+    assert!(
+        log.contains("arrived while interrupts were off, ignored"),
+        "{log}"
+    );
+    assert_eq!(guest.run("echo alive"), "alive\n");
+}
