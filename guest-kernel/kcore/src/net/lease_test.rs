@@ -4,7 +4,7 @@
 use super::port::Port;
 use super::settings::{Address, StaticAddress};
 use super::stack::{Change, Moment, Stack};
-use super::stack_test::{CardRx, CardTx, Frames, Host, Woken};
+use super::stack_test::{CardRx, CardTx, Frames, Host};
 use abi::Errno;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -190,7 +190,7 @@ impl RemoteFile {
         loop {
             let behind = &mut state.behind;
             let stale = session.with_client(|client| {
-                behind.settle(client, |record, reply| record_answer(record, reply));
+                behind.settle(client, record_answer);
                 behind.is_stale(client).then(|| behind.oldest())
             });
             let Some(oldest) = stale.flatten() else {

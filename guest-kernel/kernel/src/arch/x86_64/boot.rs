@@ -38,11 +38,13 @@ impl LoaderMemory {
 extern "C" fn kernel_main(magic: u32, info: u32) -> ! {
     let at = u64::from(info);
     let left = match magic {
-        // SAFETY: 1. boot.s calls this once, before anything else runs. 2. The boot tables map the first
-        // 4 GiB at DIRECT_MAP, and the loader put the structure below 4 GiB (it hands over 32 bits).
-        // 3. `info` is only read if the magic says that a Multiboot2 loader filled it in.
         MULTIBOOT2 => {
-            unsafe { BootInformation::load((DIRECT_MAP + at) as *const BootInformationHeader) }
+            // SAFETY: 1. boot.s calls this once, before anything else runs. 2. The boot tables map the first
+            // 4 GiB at DIRECT_MAP, and the loader put the structure below 4 GiB (it hands over 32 bits).
+            // 3. `info` is only read if the magic says that a Multiboot2 loader filled it in.
+            let loaded =
+                unsafe { BootInformation::load((DIRECT_MAP + at) as *const BootInformationHeader) };
+            loaded
                 .ok()
                 .map(|information| BootInfo::of_multiboot2(&information, at))
         }
