@@ -107,7 +107,7 @@ fn noise_and_plain_do_not_meet() {
     is_told(
         &mut guest,
         &format!("cat {} &", at(&other)),
-        "no connection with our key",
+        "has it our key",
     );
     // All the time its own server works.
     guest

@@ -77,8 +77,8 @@ impl State {
     fn unheard(&self) -> &'static str {
         match (&self.link, self.client.status()) {
             (Link::Up { wire, .. }, Status::Down | Status::Greeting) => match **wire {
-                Wire::Noise { .. } => "it takes no connection with our key",
-                Wire::Plain => "it hangs up at once; a server in noise mode wants key=",
+                Wire::Noise { .. } => "it hung up in the handshake; has it our key?",
+                Wire::Plain => "it hung up at once; a server in noise mode wants key=",
             },
             _ => "connection closed",
         }
