@@ -488,7 +488,8 @@ fn run_command(workspace: &Workspace, consent: Consent, options: &RunOptions) ->
         .unwrap_or_else(|| workspace.path("experiments/catalogue"));
     let catalogue = command::check(&folder, &choice)?;
     let logs = PathBuf::new(); // each boot of the run has its own folder
-    let machine = options.machine.config(workspace, consent, logs)?;
+    let mut machine = options.machine.config(workspace, consent, logs)?;
+    machine.by_hand.clone_from(&options.by_hand);
     network::must_reach_server(&machine.network, &options.access)?;
     let time_limit = options.time_limit.map(Duration::from_secs);
     let (outcome, _) = command::run(

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use hvtools::doctor::OVMF;
 use tempfile::TempDir;
 
-use crate::support::{BOOT, eventually, hv};
+use crate::support::{BOOT, eventually, hv, hv_run};
 
 /// What the guest's `echo` says when its settings arrived.
 const GREETING: &str = "from-the-medium";
@@ -34,12 +34,13 @@ struct Pc {
 }
 
 impl Pc {
-    fn start(folder: &Path, disk: &Path, further: &[String]) -> Pc {
+    fn start(folder: &Path, disk: &Path, card: &str, further: &[String]) -> Pc {
         let (console, vmm) = (folder.join("com2"), folder.join("com1"));
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
             .args("-accel tcg -cpu EPYC,+svm,+npt -machine pc,smm=off -m 1024".split(' '))
-            .args("-display none -no-reboot -nodefaults -vga std -nic user,model=e1000".split(' '))
+            .args("-display none -no-reboot -nodefaults -vga std".split(' '))
+            .args(["-nic", &format!("user,model={card}")])
             .args("-device isa-debug-exit,iobase=0xf4,iosize=4".split(' '))
             .arg("-drive")
             .arg(format!(
@@ -107,7 +108,7 @@ fn start_by_active_partition(image: &Path) {
 fn a_medium_starts_the_guest_from_its_active_partition() {
     let (folder, image) = medium(&[]);
     start_by_active_partition(&image);
-    let said = Pc::start(folder.path(), &image, &[]).finish();
+    let said = Pc::start(folder.path(), &image, "e1000", &[]).finish();
     assert!(said.contains(GREETING), "{said}");
 }
 
@@ -123,7 +124,7 @@ fn a_medium_starts_the_guest_from_uefi() {
         "-drive".to_owned(),
         format!("if=pflash,unit=1,format=raw,file={}", variables.display()),
     ];
-    let said = Pc::start(folder.path(), &image, &firmware).finish();
+    let said = Pc::start(folder.path(), &image, "e1000", &firmware).finish();
     assert!(said.contains(GREETING), "{said}");
 }
 
@@ -134,7 +135,7 @@ fn a_medium_starts_the_guest_from_uefi() {
 fn a_medium_starts_bitvisor() {
     let elf = std::env::var("HV_BITVISOR_ELF").expect("HV_BITVISOR_ELF names a bitvisor.elf");
     let (folder, image) = medium(&["--bitvisor", &elf]);
-    let mut pc = Pc::start(folder.path(), &image, &[]);
+    let mut pc = Pc::start(folder.path(), &image, "e1000", &[]);
     let vmm = eventually("BitVisor's boot from the medium", BOOT * 2, || {
         let vmm = std::fs::read_to_string(&pc.vmm).unwrap_or_default();
         let ended = pc.child.try_wait().unwrap().is_some();
@@ -148,4 +149,31 @@ fn a_medium_starts_bitvisor() {
         assert!(vmm.contains("Loading MBR."), "{vmm}");
         println!("NOT RUN: the second stage, as this BitVisor has .vmm.boot_active = 0");
     }
+}
+
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn a_run_is_served_for_a_machine_that_is_started_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("settings");
+    let mut hv = hv_run(&[
+        "--hypervisor",
+        "none",
+        "--only",
+        "hypercall-map",
+        "--by-hand",
+    ]);
+    hv.command.arg(&settings);
+    let child = hv.spawn();
+    eventually("the settings", BOOT, || {
+        let written = std::fs::metadata(&settings).ok()?;
+        (written.len() > 0).then_some(())
+    });
+    let (_image_folder, image) = medium(&["--settings-file", settings.to_str().unwrap()]);
+    let pc = Pc::start(folder.path(), &image, "virtio-net-pci", &[]);
+    let done = hv.read_back(&child.wait_with_output().unwrap());
+    pc.finish();
+    assert_eq!(done.status, 0, "{}", done.text);
+    assert_eq!(done.of("hypercall-map").0, "SKIP", "{}", done.text);
+    assert!(!done.run.info.emulated);
 }
