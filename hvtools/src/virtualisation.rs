@@ -117,6 +117,9 @@ impl Host {
             Some(false) => {
                 format!("{module} does not let a guest be a hypervisor: load it with nested=1")
             }
+            None if self.extension.is_none() => {
+                "the processor shows nothing that could be passed on".to_owned()
+            }
             None => format!("{module} is not loaded"),
         };
         let conclusion = if self.nested_kvm() {
