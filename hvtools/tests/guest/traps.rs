@@ -45,18 +45,3 @@ fn the_network_driver_stands_bitvisors_device() {
     let log = guest.machine.vmm_text();
     assert!(!log.contains("panic"), "{log}");
 }
-
-/// QEMU's VMRUN may deliver an injected interrupt a second time, with interrupts off.
-#[test]
-#[ignore = "boots a machine: cargo hv test"]
-fn an_interrupt_that_comes_with_interrupts_off_is_forgotten() {
-    // The driver's lock keeps interrupts off while it touches the device, and every touch is an exit.
-    let mut guest = on_the_loop("quirk=interrupt-repeated");
-    guest.run("ping -c 2 10.0.2.2");
-    let log = guest.run("dmesg");
-    assert!(
-        log.contains("arrived while interrupts were off, ignored"),
-        "{log}"
-    );
-    assert_eq!(guest.run("echo alive"), "alive\n");
-}
