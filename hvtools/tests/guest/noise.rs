@@ -136,7 +136,8 @@ fn noise_needs_rdrand_and_a_whole_key() {
             .with("token", "c0ffee");
         config.settings = noise.settings(settings);
     };
-    let cases: [(&dyn Fn(&mut MachineConfig), &str); 2] = [
+    type Adjust<'a> = &'a dyn Fn(&mut MachineConfig);
+    let cases: [(Adjust<'_>, &str); 2] = [
         (&without_rdrand, "no RDRAND that works"),
         (&broken_key, "key= is no key"),
     ];
