@@ -28,6 +28,9 @@ pub fn netinfo(what: i32) -> Result<Answer, Errno> {
                 interface.isr_reads = counters.isr_reads.load(Ordering::Relaxed);
                 interface.device_errors = counters.errors.load(Ordering::Relaxed);
                 interface.tx_dropped += counters.dropped.load(Ordering::Relaxed);
+            } else {
+                // Nothing can be sent.
+                interface.mtu = 0;
             }
             Ok(Answer::Interface(interface))
         }
