@@ -7,24 +7,33 @@ use harness::Machine;
 
 use crate::support::{SOON, free_port};
 
+/// QEMU's gdb server, opened once for a machine.
+pub struct Debugger(u16);
+
 /// A machine that stands still as long as this lives.
 pub struct Memory(TcpStream);
 
-impl Memory {
-    /// Stops the machine.
-    pub fn stop(machine: &Machine) -> Memory {
+impl Debugger {
+    pub fn open(machine: &Machine) -> Debugger {
         let port = free_port();
-        let said = machine
+        machine
             .qmp()
             .and_then(|mut qmp| qmp.monitor(&format!("gdbserver tcp:127.0.0.1:{port}")))
             .expect("QEMU opens its gdb server");
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect(&said);
+        Debugger(port)
+    }
+
+    /// Stops the machine.
+    pub fn stop(&self) -> Memory {
+        let stream = TcpStream::connect(("127.0.0.1", self.0)).expect("the gdb server is there");
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut memory = Memory(stream);
         assert_eq!(memory.ask("Qqemu.PhyMemMode:1"), "OK");
         memory
     }
+}
 
+impl Memory {
     /// One exchange of the remote serial protocol: `$text#checksum`, acknowledged by `+`.
     fn ask(&mut self, question: &str) -> String {
         let sum = question.bytes().fold(0u8, u8::wrapping_add);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use harness::{Faults, Forward, Hypervisor, MachineConfig, Network, Protocol, Relay, Side};
 use serde_json::json;
 
-use crate::memory::Memory;
+use crate::memory::{Debugger, Memory};
 use crate::support::{
     AtPrompt, BOOT, SOON, at_prompt, bitvisor, eventually, free_port, hv, hv_run,
 };
@@ -345,10 +345,11 @@ fn a_card_that_lies_is_reset_and_works_again() {
         }),
     ];
     let (mut guest, port) = echoing(Hypervisor::None, |_| {});
+    let debugger = Debugger::open(&guest.machine);
     for (at, (complaint, queue, lie)) in lies.into_iter().enumerate() {
         assert_echoed(port, &pattern(50_000, at as u64), complaint);
         let ring = UsedRing::find(&guest, queue);
-        lie(&ring, &mut Memory::stop(&guest.machine));
+        lie(&ring, &mut debugger.stop());
         let text = guest.console.wait_for("resetting it", SOON).unwrap();
         assert!(text.contains(complaint), "{text}");
         // The link is back, with the address it had.
