@@ -18,6 +18,9 @@ pub const BITVISOR_VARIABLE: &str = "HV_BITVISOR_ELF";
 /// Tests that need it have this in their name.
 const BITVISOR_TESTS: &str = "bitvisor";
 
+/// Another reader of our traces; tests that need it have this in their name. Nothing else does, so it is not a need.
+const BABELTRACE: &str = "babeltrace2";
+
 /// Everything but what exists for the guest's target only: of ulib and labvisor, too, the logic is tested here.
 const HOST_TESTED: [&str; 5] = [
     "--workspace",
@@ -199,11 +202,21 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     if without_bitvisor {
         tests.args(["--skip", BITVISOR_TESTS]);
     }
+    let without_babeltrace = needs::program(BABELTRACE).is_none();
+    if without_babeltrace {
+        tests.args(["--skip", BABELTRACE]);
+    }
     let mut here = Tally::default();
     drive("tests in the guest", tests, &mut here)?;
     if without_bitvisor {
         let count = count(runner().args(["--list", BITVISOR_TESTS]))?;
         println!("NOT RUN: BitVisor, {count} tests ({BITVISOR_VARIABLE} names no bitvisor.elf)");
+    }
+    if without_babeltrace {
+        let count = count(runner().args(["--list", BABELTRACE]))?;
+        println!(
+            "NOT RUN: {BABELTRACE}, {count} tests (Debian's package {BABELTRACE} is not installed)"
+        );
     }
     tally.passed += here.passed;
     tally.failed += here.failed;

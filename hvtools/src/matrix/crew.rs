@@ -32,7 +32,7 @@ pub struct Order {
     pub experiments: Vec<String>,
     /// All share a machine, even those that may take it down: whoever does so is no good anyway.
     pub shared: bool,
-    /// Ends with the first verdict that is no PASS and no INFO.
+    /// Ends with the first verdict that labvisor itself never gets.
     pub until_found: bool,
 }
 

@@ -147,9 +147,9 @@ fn notice(
     Ok(found)
 }
 
-/// Says something that no experiment says of labvisor itself.
+/// Says something that no experiment says of labvisor itself. Some are skipped there, too, so a SKIP is no notice.
 pub(super) fn is_notice(verdict: Verdict) -> bool {
-    !matches!(verdict, Verdict::Pass | Verdict::Info)
+    !matches!(verdict, Verdict::Pass | Verdict::Info | Verdict::Skip)
 }
 
 /// Builds labvisor from the copy; nothing if it does not compile.
