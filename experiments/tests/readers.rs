@@ -74,10 +74,10 @@ fn junit_is_read_by_the_crate_junit_parser() {
             _ => "error",
         };
         assert_eq!(kind, expected, "{word}");
-        assert!(
-            said.contains("because </failure>") && said.contains("]]> &"),
-            "{word}: {said}"
-        );
+        assert!(said.contains("because"), "{word}: {said}");
+        // This reader drops the entities of text between tags; those of attributes it gives back.
+        let whole = said.contains("because </failure>") && said.contains("]]> &");
+        assert!(whole || kind == "passed", "{word}: {said}");
     }
 }
 
