@@ -197,7 +197,7 @@ impl Reply {
 /// A push of a follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// What [`Client::follow`] returned.
+    /// What [`super::Client::follow`] returned.
     pub id: u32,
     /// What happened.
     pub event: FollowEvent,

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::codec::{DecodeError, Field, Reader};
 
-/// How to open: bits of [`Open::flags`].
+/// How to open: bits of [`super::Open::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenFlags(pub u32);
 
