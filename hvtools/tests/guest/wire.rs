@@ -348,6 +348,8 @@ fn a_card_that_lies_is_reset_and_works_again() {
     let debugger = Debugger::open(&guest.machine);
     for (at, (complaint, queue, lie)) in lies.into_iter().enumerate() {
         assert_echoed(port, &pattern(50_000, at as u64), complaint);
+        // The wire must be quiet: the next thing the device itself does would undo the lie.
+        std::thread::sleep(Duration::from_secs(2));
         let ring = UsedRing::find(&guest, queue);
         lie(&ring, &mut debugger.stop());
         let text = guest.console.wait_for("resetting it", SOON).unwrap();
