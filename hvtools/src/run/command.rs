@@ -121,6 +121,7 @@ pub fn run(
         Some(screen) => beside_monitor(&mut job, plan, &mut info, screen, &interrupt),
     };
     let report = report?;
+    tell(&recorder, &report, &info, folder.path());
     let lab = culprit::Lab {
         workspace,
         machine,
@@ -134,7 +135,6 @@ pub fn run(
     let culprits = lab
         .all(&lines, |text| recorder.note(text))
         .context("no reproducer could be made")?;
-    tell(&recorder, &report, &info, folder.path());
     for culprit in &culprits {
         println!("{}", culprit::line(culprit));
     }

@@ -52,6 +52,10 @@ fn largest(param: &Param) -> Option<i64> {
 /// # Errors
 /// When the trace cannot be read. A trace that ends in the middle of a record is what a crash leaves.
 pub fn last_checkpoint(trace: &Path) -> Result<Option<(i64, i64)>> {
+    // A machine that died before its trace began.
+    if !trace.is_file() {
+        return Ok(None);
+    }
     let bytes = std::fs::read(trace).with_context(|| format!("cannot read {}", trace.display()))?;
     let Ok((_, length)) = FileHeader::decode(&bytes) else {
         return Ok(None);
