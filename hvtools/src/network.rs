@@ -22,7 +22,7 @@ pub struct Options {
     net: Choice,
     /// Lose, double, reorder, damage and delay frames in each direction, as in
     /// `--net-faults drop=1%,double=1%,reorder=1%,corrupt=0.5%,delay=20ms,seed=7`.
-    #[arg(long, value_name = "FAULTS", conflicts_with = "net")]
+    #[arg(long, value_name = "FAULTS")]
     net_faults: Option<Faults>,
 }
 
@@ -52,7 +52,10 @@ impl Options {
     pub fn apply(&self, config: &mut MachineConfig) -> Result<()> {
         config.forwards.clone_from(&self.publish);
         config.network = match (&self.net, self.net_faults) {
-            (Choice::Tap(name), _) => Network::Tap(Tap::find(name)?),
+            (Choice::Tap(name), None) => Network::Tap(Tap::find(name)?),
+            (Choice::Tap(name), Some(faults)) => {
+                Network::TapBehind(Arc::new(Relay::start(faults)?), Tap::find(name)?)
+            }
             (Choice::User, Some(faults)) => Network::UserBehind(Arc::new(Relay::start(faults)?)),
             (Choice::User, None) => Network::User,
         };

@@ -14,6 +14,9 @@ use crate::text::escape_commas;
 /// QEMU's name of the host's side of the card.
 const NETDEV: &str = "net0";
 
+/// QEMU's name of what is behind a relay.
+const FAR: &str = "far";
+
 /// What the card is plugged into.
 #[derive(Clone, Debug, Default)]
 pub enum Network {
@@ -26,6 +29,8 @@ pub enum Network {
     Wire(Arc<Relay>, Side),
     /// A tap device of the host.
     Tap(Tap),
+    /// A tap device of the host at the far end of this relay, the guest at the near one.
+    TapBehind(Arc<Relay>, Tap),
 }
 
 impl Network {
@@ -39,7 +44,9 @@ impl Network {
     #[must_use]
     pub fn relay(&self) -> Option<&Relay> {
         match self {
-            Network::UserBehind(relay) | Network::Wire(relay, _) => Some(relay),
+            Network::UserBehind(relay) | Network::Wire(relay, _) | Network::TapBehind(relay, _) => {
+                Some(relay)
+            }
             Network::User | Network::Tap(_) => None,
         }
     }
@@ -51,29 +58,27 @@ impl Network {
         let mut card = format!("{card},netdev={NETDEV}");
         match self {
             Network::User => netdev(user(NETDEV, forwards)),
-            Network::UserBehind(relay) => {
-                netdev(stream(NETDEV, &relay.socket(Side::Near)));
-                // A hub of two ports is a cable between QEMU's network and its end of the relay.
-                netdev(user("user", forwards));
-                netdev(stream("far", &relay.socket(Side::Far)));
-                netdev("hubport,id=hub0,hubid=0,netdev=user".into());
-                netdev("hubport,id=hub1,hubid=0,netdev=far".into());
-            }
+            Network::UserBehind(relay) => behind(relay, user(FAR, forwards), &mut netdev),
             Network::Wire(relay, side) => netdev(stream(NETDEV, &relay.socket(*side))),
-            Network::Tap(tap) => {
-                netdev(
-                    format!(
-                        "tap,id={NETDEV},ifname={},script=no,downscript=no",
-                        tap.name
-                    )
-                    .into(),
-                );
-                card += &format!(",mac={}", tap.guest_mac);
-            }
+            Network::Tap(tap) => netdev(tap.netdev(NETDEV)),
+            Network::TapBehind(relay, tap) => behind(relay, tap.netdev(FAR), &mut netdev),
+        }
+        if let Network::Tap(tap) | Network::TapBehind(_, tap) = self {
+            card += &format!(",mac={}", tap.guest_mac);
         }
         arguments.extend(["-device".into(), card.into()]);
         arguments
     }
+}
+
+/// The guest at the near end of a relay and the device `far`, named [`FAR`], at the other.
+fn behind(relay: &Relay, far: OsString, netdev: &mut impl FnMut(OsString)) {
+    netdev(stream(NETDEV, &relay.socket(Side::Near)));
+    // A hub of two ports is a cable between that device and its end of the relay.
+    netdev(far);
+    netdev(stream("relay", &relay.socket(Side::Far)));
+    netdev(format!("hubport,id=hub0,hubid=0,netdev={FAR}").into());
+    netdev("hubport,id=hub1,hubid=0,netdev=relay".into());
 }
 
 fn user(id: &str, forwards: &[Forward]) -> OsString {
@@ -168,6 +173,12 @@ impl Tap {
         Tap::find_in(Path::new("/sys/class/net"), name)
     }
 
+    /// The value of `-netdev` for this device as QEMU's `id`.
+    fn netdev(&self, id: &str) -> OsString {
+        let name = &self.name;
+        format!("tap,id={id},ifname={name},script=no,downscript=no").into()
+    }
+
     fn find_in(devices: &Path, name: &str) -> Result<Tap> {
         /// `IFF_TAP` in a tun device's flags (Linux's if_tun.h).
         const IFF_TAP: u32 = 2;
@@ -242,7 +253,25 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("-netdev user,id=user,hostfwd=tcp:127.0.0.1:8080-:80 "),
+            line.contains("-netdev user,id=far,hostfwd=tcp:127.0.0.1:8080-:80 "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn behind_a_relay_a_tap_keeps_its_address() {
+        let relay = Arc::new(Relay::start(Faults::default()).unwrap());
+        let tap = Tap {
+            name: "tap0".into(),
+            guest_mac: "52:54:00:aa:bb:cc".into(),
+        };
+        let line = line(&Network::TapBehind(relay, tap), &[]);
+        assert!(
+            line.contains("-netdev tap,id=far,ifname=tap0,script=no,downscript=no "),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("-device virtio-net-pci,netdev=net0,mac=52:54:00:aa:bb:cc"),
             "{line}"
         );
     }
