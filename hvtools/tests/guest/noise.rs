@@ -27,14 +27,17 @@ fn guest_of(hypervisor: Hypervisor, server: &Server) -> AtPrompt {
 }
 
 fn works(hypervisor: Hypervisor) {
-    let (server, runs) = server(&Access::with_noise());
+    let (server, _runs) = server(&Access::with_noise());
     assert!(matches!(server.secret(), Secret::Key(_)));
     let mut guest = guest_of(hypervisor, &server);
     assert_eq!(
         guest.run("cat server:/runs/from-host"),
         "the host's words\n"
     );
-    guest.run("echo hi > server:/runs/from-guest");
+    let home = tempfile::tempdir_in(workspace().path("home")).unwrap();
+    let name = home.path().file_name().unwrap().to_string_lossy();
+    let path = format!("home/{name}/from-guest");
+    let said = guest.run(&format!("echo hi > server:/{path}"));
     let mode = std::fs::metadata(server.secret_file()).unwrap();
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
@@ -45,10 +48,10 @@ fn works(hypervisor: Hypervisor) {
     let mut files = Files::connect(options).unwrap();
     let mut content = Vec::new();
     files
-        .get("runs/from-guest", &mut content, &mut |_, _| {})
-        .unwrap();
+        .get(&path, &mut content, &mut |_, _| {})
+        .unwrap_or_else(|error| panic!("{error}: {said}"));
     assert_eq!(content, b"hi\n");
-    let on_disk = std::fs::read_to_string(runs.path().join("from-guest"));
+    let on_disk = std::fs::read_to_string(home.path().join("from-guest"));
     assert_eq!(on_disk.unwrap(), "hi\n");
 }
 

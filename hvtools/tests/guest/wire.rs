@@ -172,9 +172,10 @@ fn a_bad_wire(hypervisor: Hypervisor) {
             ];
             println!("{faults}, {side:?}: {counted:?}");
             for (word, count) in counted {
-                assert_eq!(
-                    count > 0,
-                    faults.contains(word),
+                // A rate of 1 % can miss the few hundred frames altogether.
+                let rare = faults.contains(&format!("{word}=1%"));
+                assert!(
+                    rare || (count > 0) == faults.contains(word),
                     "{faults}, {side:?}: {counted:?}"
                 );
             }
