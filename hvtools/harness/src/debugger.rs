@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,9 +14,18 @@ pub(crate) struct Debugger {
 }
 
 impl Debugger {
-    /// Connects; every answer must come within `patience`.
+    /// Connects; every answer must come within `patience`, and so must the socket: QEMU opens it last.
     pub(crate) fn connect(socket: &Path, patience: Duration) -> Result<Debugger> {
-        let stream = UnixStream::connect(socket).context("cannot reach QEMU's gdb server")?;
+        let deadline = Instant::now() + patience;
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(error).context("cannot reach QEMU's gdb server");
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         Ok(Debugger { stream })
@@ -101,6 +110,22 @@ mod tests {
         // The example of the GDB manual's overview: the checksum of "OK" is 9a.
         assert_eq!(framed("OK"), "$OK#9a");
         assert!(is_whole(b"$OK#9a") && !is_whole(b"$OK#9") && !is_whole(b"+"));
+    }
+
+    #[test]
+    fn a_server_that_opens_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("gdb");
+        let late = socket.clone();
+        let server = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            let listener = std::os::unix::net::UnixListener::bind(late).unwrap();
+            listener.accept().map(|_| ()).unwrap();
+        });
+        assert!(Debugger::connect(&socket, Duration::from_secs(20)).is_ok());
+        server.join().unwrap();
+        let nowhere = folder.path().join("nowhere");
+        assert!(Debugger::connect(&nowhere, Duration::from_millis(1)).is_err());
     }
 
     #[test]

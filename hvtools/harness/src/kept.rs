@@ -31,7 +31,12 @@ pub fn keep(config: &MachineConfig, entry: u64, file: &Path) -> Result<()> {
     let mut server = std::ffi::OsString::from("unix:");
     server.push(escape_commas(&socket));
     server.push(",server=on,wait=off");
-    config.further.extend(["-S".into(), "-gdb".into(), server]);
+    // The machine is paused when its state is written; whoever resumes it shall find it running.
+    let running = "migration.store-global-state=off";
+    config
+        .further
+        .extend(["-S".into(), "-global".into(), running.into()]);
+    config.further.extend(["-gdb".into(), server]);
     let machine = Machine::start(config)?;
     let mut debugger = Debugger::connect(&socket, BOOT_LIMIT)?;
     debugger

@@ -18,7 +18,7 @@ enum Place {
     Terminal,
     /// Standard error goes to a file or a pipe.
     Lines,
-    /// Nobody: of many runs only what came out is told.
+    /// Nowhere: of many runs only what came out is told.
     Nowhere,
     /// Somebody else draws on the terminal and shows our lines.
     Monitor(Sender<String>),
@@ -52,7 +52,7 @@ impl Reporter {
         }
     }
 
-    /// For one of many runs: says nothing.
+    /// For one of many runs: tells no results, only notes.
     #[must_use]
     pub fn silent() -> Reporter {
         Reporter {
@@ -70,8 +70,11 @@ impl Reporter {
         }
     }
 
-    /// Something worth knowing happened.
+    /// Something worth knowing happened. It is told even where results are not.
     pub fn note(&mut self, text: &str) {
+        if matches!(self.place, Place::Nowhere) {
+            eprintln!("hv: {}", escaped(text));
+        }
         self.line(&format!("hv: {}", escaped(text)));
     }
 
