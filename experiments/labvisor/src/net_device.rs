@@ -61,6 +61,9 @@ impl NetDevice {
         if wanted == self.window {
             return Ok(false);
         }
+        if self.window.is_some() && defects::planted(Defect::BarMoveIgnored) {
+            return Ok(false);
+        }
         if let Some(old) = self.window.take() {
             give_back(memory, nested, old.start)?;
         }

@@ -257,9 +257,7 @@ impl Vcpu {
         }
         save.rflags &= !bits::RFLAGS_RF;
         let single_step = save.rflags & bits::RFLAGS_TF != 0;
-        if !defects::planted(Defect::ShadowKept) {
-            self.vmcb.control.interrupt_shadow = 0;
-        }
+        self.vmcb.control.interrupt_shadow = 0;
         if single_step && !defects::planted(Defect::SingleStepLost) {
             self.vmcb.save.dr6 |= bits::DR6_BS;
             self.inject(Exception::Debug);

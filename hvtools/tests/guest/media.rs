@@ -70,8 +70,13 @@ impl Pc {
         eventually("the guest's end", BOOT * 2, || {
             self.child.try_wait().unwrap()
         });
-        std::fs::read_to_string(&self.console).unwrap_or_default()
+        text(&self.console)
     }
+}
+
+/// What went over a serial line so far; firmware sends more than UTF-8.
+fn text(line: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(line).unwrap_or_default()).into_owned()
 }
 
 impl Drop for Pc {
@@ -137,7 +142,7 @@ fn a_medium_starts_bitvisor() {
     let (folder, image) = medium(&["--bitvisor", &elf]);
     let mut pc = Pc::start(folder.path(), &image, "e1000", &[]);
     let vmm = eventually("BitVisor's boot from the medium", BOOT * 2, || {
-        let vmm = std::fs::read_to_string(&pc.vmm).unwrap_or_default();
+        let vmm = text(&pc.vmm);
         let ended = pc.child.try_wait().unwrap().is_some();
         (ended || vmm.matches("Starting BitVisor").count() > 1).then_some(vmm)
     });

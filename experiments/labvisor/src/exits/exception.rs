@@ -18,7 +18,7 @@ impl Vmm {
         let interrupted = vcpu.interrupted_delivery();
         if let Some(vector) = interrupted_exception(interrupted) {
             if vector == DOUBLE_FAULT {
-                return Err(Stop::TripleFault);
+                return Err(Stop::of_shutdown());
             }
             // Contributory exceptions and page faults (APM vol. 2, 8.2.9).
             let second = matches!(vector, 0 | 10..=14);

@@ -84,6 +84,16 @@ pub enum Stop {
     Panic(&'static str),
 }
 
+impl Stop {
+    /// The answer to a triple fault.
+    fn of_shutdown() -> Stop {
+        if defects::quirk(Quirk::TripleFaultPanics) {
+            return Stop::Panic("the guest shut down");
+        }
+        Stop::TripleFault
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -190,10 +200,7 @@ impl Vmm {
             Exit::InvalidOpcode => self.invalid_opcode(vcpu, m),
             Exit::GeneralProtection => self.general_protection(vcpu, m)?,
             Exit::NestedFault => self.nested_fault(vcpu, m)?,
-            Exit::Shutdown if defects::quirk(Quirk::TripleFaultPanics) => {
-                return Err(Stop::Panic("the guest shut down"));
-            }
-            Exit::Shutdown => return Err(Stop::TripleFault),
+            Exit::Shutdown => return Err(Stop::of_shutdown()),
             Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
         }
         seen.ticks = m.ticks().wrapping_sub(start);

@@ -217,11 +217,6 @@ pub(super) const CHECKS: &[Check] = &[
         g.cpuid(0);
         g.injected() == Some((1, 0)) && g.vcpu.vmcb.save.dr6 & bits::DR6_BS != 0
     }),
-    ("shadow-kept", |g| {
-        g.vcpu.control().interrupt_shadow = 1;
-        g.cpuid(0);
-        g.vcpu.vmcb.control.interrupt_shadow == 0
-    }),
     ("error-code-lost", |g| {
         g.exit(b"\x8e\xd8", 0x4d, 0x18, 0).unwrap();
         g.injected() == Some((13, 0x18))
@@ -250,7 +245,7 @@ pub(super) const CHECKS: &[Check] = &[
         g.set_config(0x18, 0x10_0000);
         g.vmm.nested.lookup(0x10_0000).is_some()
     }),
-    ("bar-move-without-flush", |g| {
+    ("bar-move-ignored", |g| {
         g.set_config(0x18, 0xd000_0000);
         g.vcpu.vmcb.control.tlb_control == 1 && g.window() == 0xd000_0000
     }),

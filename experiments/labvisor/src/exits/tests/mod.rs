@@ -75,3 +75,14 @@ fn an_unknown_defect_is_refused() {
     assert!(defects::plant("quirk=nonsense").is_err());
     defects::clear();
 }
+
+/// AMD64 Architecture Programmer's Manual volume 2, 15.21.5: the shadow of STI is over behind the emulated instruction.
+#[test]
+fn the_interrupt_shadow_ends_with_an_instruction() {
+    let after = run("", |g| {
+        g.vcpu.control().interrupt_shadow = 1;
+        g.cpuid(0);
+        g.vcpu.vmcb.control.interrupt_shadow
+    });
+    assert_eq!(after, 0);
+}
