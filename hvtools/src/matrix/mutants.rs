@@ -1,8 +1,8 @@
 //! `hv matrix --mutants N`: small random changes to labvisor's exit handlers, one at a time, in a copy of the tree.
 //!
 //! A change replaces an operator or a constant on one line, or takes a statement away. Lines that only a planted defect
-//! reaches are left alone: without the defect nobody runs them. A mutant that does not compile is replaced by another. A
-//! mutant is caught when the catalogue says anything but what it says of labvisor itself; the run ends there.
+//! or a quirk reaches are left alone: without it nobody runs them. A mutant that does not compile is replaced by another.
+//! A mutant is caught when the catalogue says anything but what it says of labvisor itself; the run ends there.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ struct Mutant {
     after: String,
 }
 
-/// Makes `count` mutants and runs the safe part of the catalogue on each.
+/// Makes `count` mutants and runs the catalogue on each, all of it on one machine.
 ///
 /// # Errors
 /// When the tree cannot be copied or a machine cannot be set up.
@@ -122,7 +122,6 @@ fn notice(
     number: usize,
     interrupt: &Interrupt,
 ) -> Result<Option<String>> {
-    let safe = catalogue.experiments.iter().filter(|one| !one.may_crash());
     let crew = Crew {
         workspace,
         machine: MachineConfig::new(Hypervisor::Labvisor, disk.to_owned(), PathBuf::new()),
@@ -132,10 +131,11 @@ fn notice(
         jobs: 1,
         interrupt,
     };
+    let all = catalogue.experiments.iter();
     let order = Order {
         name: format!("mutant-{number:03}"),
         labvisor: String::new(),
-        experiments: safe.map(|one| one.id.clone()).collect(),
+        experiments: all.map(|one| one.id.clone()).collect(),
         shared: true,
         until_found: true,
     };
@@ -201,7 +201,7 @@ fn changes(file: &str, text: &str) -> Vec<Mutant> {
             break;
         }
         let opened = count(before, '{') - count(before, '}');
-        let about_defect = before.contains("planted(");
+        let about_defect = before.contains("planted(") || before.contains("quirk(");
         if about_defect && opened > 0 && planted.is_none() {
             planted = Some(depth);
         }
