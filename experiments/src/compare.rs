@@ -214,20 +214,9 @@ mod tests {
         };
         let line = ResultLine {
             id: "exit-cost".into(),
-            title: "t".into(),
-            group: "time".into(),
-            risk: "safe".into(),
-            verdict,
-            raw_verdict: verdict,
             reason: "r".into(),
-            detail: String::new(),
-            expectation: None,
-            parameters: Default::default(),
-            seed: 1,
-            script: "0".into(),
-            machine: 0,
-            took_ms: 1,
             measurements: vec![row],
+            ..ResultLine::sample(verdict)
         };
         Run {
             folder: "x".into(),

@@ -170,20 +170,10 @@ mod tests {
     fn all() -> Run {
         let results = Verdict::ALL.into_iter().map(|verdict| ResultLine {
             id: format!("x-{}", verdict.word().to_lowercase()),
-            title: "t".into(),
-            group: "hypercall".into(),
-            risk: "safe".into(),
-            verdict,
-            raw_verdict: verdict,
             reason: "<script>alert(1)</script> \u{1b}[31m # x".into(),
             detail: "a \"quoted\" & <b>\n".into(),
-            expectation: None,
-            parameters: Default::default(),
-            seed: 1,
-            script: "0".into(),
-            machine: 0,
             took_ms: 1500,
-            measurements: Vec::new(),
+            ..ResultLine::sample(verdict)
         });
         Run {
             folder: "x".into(),

@@ -252,21 +252,9 @@ mod tests {
 
     fn line(verdict: Verdict, reason: &str, detail: &str) -> ResultLine {
         ResultLine {
-            id: "x".into(),
-            title: "t".into(),
-            group: "time".into(),
-            risk: "safe".into(),
-            verdict,
-            raw_verdict: verdict,
             reason: reason.into(),
             detail: detail.into(),
-            expectation: None,
-            parameters: Default::default(),
-            seed: 1,
-            script: "0".into(),
-            machine: 0,
-            took_ms: 1,
-            measurements: Vec::new(),
+            ..ResultLine::sample(verdict)
         }
     }
 

@@ -23,9 +23,7 @@ pub fn page() -> String {
             out.push_str(&format!("\n## {section}\n"));
         }
         out.push_str(&format!("\n**`{}`** {}\n", entry.signature, entry.text));
-        if !entry.example.is_empty() {
-            out.push_str(&format!("\n```rust\n{}\n```\n", entry.example));
-        }
+        out.push_str(&format!("\n```rust\n{}\n```\n", entry.example));
     }
     out.push_str("\n## Instructions of the assembler\n\n");
     let words: Vec<String> = asm::mnemonics()

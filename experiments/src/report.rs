@@ -209,20 +209,10 @@ mod tests {
     fn what_the_guest_says_is_never_markup() {
         let evil = "</pre><script>alert(1)</script><img src=x onerror=y> \u{1b}]0;x\u{7}";
         let line = ResultLine {
-            id: "x".into(),
             title: evil.into(),
-            group: "time".into(),
-            risk: "safe".into(),
-            verdict: Verdict::Crash,
-            raw_verdict: Verdict::Crash,
             reason: evil.into(),
             detail: evil.into(),
-            expectation: None,
-            parameters: Default::default(),
-            seed: 1,
             script: evil.into(),
-            machine: 0,
-            took_ms: 1,
             measurements: vec![Row {
                 name: evil.into(),
                 unit: evil.into(),
@@ -235,6 +225,7 @@ mod tests {
                 max: u64::MAX,
                 samples: vec![],
             }],
+            ..ResultLine::sample(Verdict::Crash)
         };
         let info = RunInfo {
             id: evil.into(),

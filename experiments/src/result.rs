@@ -160,6 +160,29 @@ impl ResultLine {
             measurements: raw.measurements.into_iter().map(Row::from).collect(),
         }
     }
+
+    /// A line of an experiment that is in no catalogue, for tests of what reads results:
+    /// `ResultLine { reason, ..ResultLine::sample(verdict) }`.
+    #[must_use]
+    pub fn sample(verdict: Verdict) -> ResultLine {
+        ResultLine {
+            id: "x".into(),
+            title: "t".into(),
+            group: "time".into(),
+            risk: "safe".into(),
+            verdict,
+            raw_verdict: verdict,
+            reason: String::new(),
+            detail: String::new(),
+            expectation: None,
+            parameters: BTreeMap::new(),
+            seed: 1,
+            script: "0".into(),
+            machine: 0,
+            took_ms: 1,
+            measurements: Vec::new(),
+        }
+    }
 }
 
 /// `run.json`: what was run, where and how.

@@ -155,20 +155,9 @@ mod tests {
     fn line(verdict: Verdict, reason: &str) -> ResultLine {
         ResultLine {
             id: "hypercall-map".into(),
-            title: "t".into(),
-            group: "hypercall".into(),
-            risk: "safe".into(),
-            verdict,
-            raw_verdict: verdict,
             reason: reason.into(),
-            detail: String::new(),
-            expectation: None,
-            parameters: Default::default(),
-            seed: 1,
-            script: "0".into(),
-            machine: 0,
             took_ms: 1234,
-            measurements: Vec::new(),
+            ..ResultLine::sample(verdict)
         }
     }
 

@@ -13,20 +13,10 @@ const EVIL: &str = "</failure><testcase name=\"x\"/> ]]> & \u{1b}[31m # SKIP ok 
 fn every_verdict() -> Run {
     let line = |verdict: Verdict| ResultLine {
         id: format!("x-{}", verdict.word().to_lowercase()),
-        title: "t".into(),
-        group: "hypercall".into(),
-        risk: "safe".into(),
-        verdict,
-        raw_verdict: verdict,
         reason: format!("because {EVIL}"),
         detail: format!("FAIL line 3: {EVIL}\nnot ok 7 - nonsense\n1..3\n"),
-        expectation: None,
-        parameters: Default::default(),
-        seed: 1,
-        script: "0".into(),
-        machine: 0,
         took_ms: 1500,
-        measurements: Vec::new(),
+        ..ResultLine::sample(verdict)
     };
     Run {
         folder: "x".into(),

@@ -28,7 +28,7 @@ pub struct Order {
     pub name: String,
     /// Labvisor's command line.
     pub labvisor: String,
-    /// The experiments.
+    /// The experiments, in the order in which they run.
     pub experiments: Vec<String>,
     /// All share a machine, even those that may take it down: whoever does so is no good anyway.
     pub shared: bool,
@@ -117,6 +117,8 @@ impl Crew<'_> {
             ..Choice::default()
         };
         let mut plan = plan::choose(self.catalogue, &choice)?;
+        let place = |id: &str| order.experiments.iter().position(|one| one == id);
+        plan.sort_by_key(|planned| place(&planned.item.id));
         for planned in &mut plan {
             planned.alone &= !order.shared;
         }

@@ -2,14 +2,16 @@
 //!
 //! A change replaces an operator or a constant on one line, or takes a statement away. Lines that only a planted defect
 //! or a quirk reaches are left alone: without it nobody runs them. A mutant that does not compile is replaced by another.
-//! A mutant is caught when the catalogue says anything but what it says of labvisor itself; the run ends there.
+//! A mutant is caught when an experiment says of it what none says of labvisor itself, and says so again alone on a new
+//! machine: a busy host makes a timing fail once, not twice. The search ends there.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::slice;
 
 use anyhow::{Context, Result, ensure};
-use experiments::{Catalogue, catalogue_folder, table};
+use experiments::{Catalogue, ResultLine, catalogue_folder, table};
 use harness::{Hypervisor, MachineConfig, Outcome};
 use trace_record::verdict::Verdict;
 
@@ -113,7 +115,7 @@ pub fn run(workspace: &Workspace, count: usize, seed: u64, folder: &Path) -> Res
     })
 }
 
-/// The first experiment that notices the mutant, and what it says.
+/// The first experiment that notices the mutant twice, and what it says.
 fn notice(
     workspace: &Workspace,
     catalogue: &Catalogue,
@@ -131,25 +133,58 @@ fn notice(
         jobs: 1,
         interrupt,
     };
-    let all = catalogue.experiments.iter();
+    let mut left = in_order(catalogue);
+    while !left.is_empty() && !interrupt.requested() {
+        let Some(first) = first_notice(&crew, &format!("mutant-{number:03}"), &left)? else {
+            break;
+        };
+        let again = format!("mutant-{number:03}-{}", first.id);
+        if first_notice(&crew, &again, slice::from_ref(&first.id))?.is_some() {
+            return Ok(Some(format!(
+                "{} {}: {}",
+                first.id,
+                first.raw_verdict.word(),
+                first.reason
+            )));
+        }
+        let at = left.iter().position(|id| *id == first.id);
+        left.drain(..=at.unwrap_or(left.len() - 1));
+    }
+    Ok(None)
+}
+
+/// Those that may take the machine down come late, and those that look at time last: they are slow.
+fn in_order(catalogue: &Catalogue) -> Vec<String> {
+    let mut all: Vec<_> = catalogue.experiments.iter().collect();
+    all.sort_by_key(|one| (one.head.group == "time", one.may_crash()));
+    all.into_iter().map(|one| one.id.clone()).collect()
+}
+
+/// Runs the experiments on one machine up to the first that notices something.
+fn first_notice(crew: &Crew, name: &str, experiments: &[String]) -> Result<Option<ResultLine>> {
     let order = Order {
-        name: format!("mutant-{number:03}"),
+        // A second search of the same mutant begins further behind.
+        name: format!("{name}-{}", experiments.len()),
         labvisor: String::new(),
-        experiments: all.map(|one| one.id.clone()).collect(),
+        experiments: experiments.to_vec(),
         shared: true,
         until_found: true,
     };
     let mut found = None;
     crew.work(vec![order], |_, run| {
-        let bad = run.results.iter().find(|line| is_notice(line.raw_verdict));
-        found = bad.map(|line| format!("{} {}: {}", line.id, line.raw_verdict.word(), line.reason));
+        let mut lines = run.results.into_iter();
+        found = lines.find(|line| is_notice(line.raw_verdict));
     })?;
     Ok(found)
 }
 
-/// Says something that no experiment says of labvisor itself. Some are skipped there, too, so a SKIP is no notice.
+/// Says something that no experiment says of labvisor itself. Some are skipped there, too, so a SKIP is no notice;
+/// LOST is never the mutant's fault.
 pub(super) fn is_notice(verdict: Verdict) -> bool {
-    !matches!(verdict, Verdict::Pass | Verdict::Info | Verdict::Skip)
+    !matches!(
+        verdict,
+        Verdict::Pass | Verdict::Info | Verdict::Skip | Verdict::Lost
+    )
 }
 
 /// Builds labvisor from the copy; nothing if it does not compile.

@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    machine::{code_of, flags_of},
+    execution::{code_of, flags_of},
     registers,
 };
 use crate::{

@@ -113,55 +113,69 @@ fn pages(api: &mut Api) {
         r#"for round in 0..3 { let p = pages(4); release(p); }"#,
         |session, pages: Pages| -> () { session.release(&pages) }
     );
-    for (name, bits, text) in [
+    for (name, bits, text, example) in [
         (
             "NORMAL",
             PAGE_NORMAL,
             "Kind: readable and writable from both rings.",
+            r#"let p = pages(1, NORMAL); expect_no_fault("ring 3 writes", write_at(p.address, 1, 5, RING3));"#,
         ),
         (
             "READ_ONLY",
             PTE_PRESENT | PTE_USER | PTE_NO_EXECUTE,
             "Kind: readable from both rings.",
+            r##"let p = pages(1, READ_ONLY); expect_no_fault("read", read_at(p.address, 1, RING3)); expect_fault("write", "#PF(0x3)", write_at(p.address, 1, 0));"##,
         ),
         (
             "SUPERVISOR",
             PTE_PRESENT | PTE_WRITE | PTE_NO_EXECUTE,
             "Kind: readable and writable from ring 0 only.",
+            r##"let p = pages(1, SUPERVISOR); expect_fault("read from ring 3", "#PF(0x5)", read_at(p.address, 1, RING3));"##,
         ),
         (
             "SUPERVISOR_READ_ONLY",
             PTE_PRESENT | PTE_NO_EXECUTE,
             "Kind: readable from ring 0 only.",
+            r##"let p = pages(1, SUPERVISOR_READ_ONLY); expect_no_fault("read", read_at(p.address, 1)); expect_fault("write", "#PF(0x3)", write_at(p.address, 1, 0));"##,
         ),
         (
             "EXECUTABLE",
             PTE_PRESENT | PTE_USER,
             "Kind: readable and executable.",
+            r#"let p = pages(1); poke(p.address, asm("ret")); protect(p, 0, EXECUTABLE);"#,
         ),
         (
             "MMIO",
             PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_NO_EXECUTE | PTE_UNCACHED,
             "Kind: as NORMAL, uncached.",
+            r#"let rom = map_physical(0xf0000, 1, MMIO); let first = peek32(rom.address);"#,
         ),
         (
             "RESERVED_BIT",
             PAGE_NORMAL | PTE_RESERVED,
             "Kind: as NORMAL, with reserved bit 51 set; any access faults.",
+            r##"let p = pages(1, RESERVED_BIT); expect_fault("read", "#PF(0x9)", read_at(p.address, 1));"##,
         ),
-        ("ABSENT", 0, "Kind: not present."),
+        (
+            "ABSENT",
+            0,
+            "Kind: not present.",
+            r##"let p = pages(2); protect(p, 0, ABSENT); expect_fault("gone", "#PF(0)", read_at(p.address, 1));"##,
+        ),
         (
             "ACCESSED",
             PTE_ACCESSED,
             "Bit of an entry: the CPU has used it.",
+            r#"let p = pages(1); read_at(p.address, 1); expect_ne("accessed", 0, page_entry(p, 0) & ACCESSED);"#,
         ),
         (
             "DIRTY",
             PTE_DIRTY,
             "Bit of an entry: the CPU has written through it.",
+            r#"let p = pages(1); write_at(p.address, 1, 1); expect_ne("dirty", 0, page_entry(p, 0) & DIRTY);"#,
         ),
     ] {
-        api.constant(name, bits as i64, text);
+        api.constant(name, bits as i64, text, example);
     }
 }
 
@@ -262,7 +276,7 @@ fn access(api: &mut Api) {
         |session, address: i64, width: i64| -> Reply { read_at(session, address, width, 0) }
     );
     function!(api, overload "read_at", |session, address: i64, width: i64, flags: i64| -> Reply {
-        read_at(session, address, width, super::machine::flags_of(flags)?)
+        read_at(session, address, width, super::execution::flags_of(flags)?)
     });
     function!(
         api,
@@ -275,7 +289,7 @@ fn access(api: &mut Api) {
         }
     );
     function!(api, overload "write_at", |session, address: i64, width: i64, value: i64, flags: i64| -> Reply {
-        write_at(session, address, width, value, super::machine::flags_of(flags)?)
+        write_at(session, address, width, value, super::execution::flags_of(flags)?)
     });
     api.entry(
         "invlpg(address) -> Reply",
@@ -289,11 +303,13 @@ fn access(api: &mut Api) {
         "WINDOW",
         WINDOW_BASE as i64,
         "First address of the probe window.",
+        r#"expect("pages are in the window", !below(pages(1).address, WINDOW));"#,
     );
     api.constant(
         "WINDOW_END",
         (WINDOW_BASE + WINDOW_PAGES * PAGE) as i64,
         "First address behind the probe window.",
+        r#"expect("pages are in the window", below(pages(1).address, WINDOW_END));"#,
     );
 }
 

@@ -19,6 +19,9 @@ macro_rules! function {
 }
 
 mod check;
+mod execution;
+mod fuzz;
+mod instructions;
 mod machine;
 mod measure;
 mod memory;
@@ -70,14 +73,15 @@ impl Api {
         });
     }
 
-    fn constant(&mut self, name: &'static str, value: i64, text: &'static str) {
+    fn constant(
+        &mut self,
+        name: &'static str,
+        value: i64,
+        text: &'static str,
+        example: &'static str,
+    ) {
         self.constants.set_var(name, value);
-        self.entries.push(Entry {
-            section: self.section,
-            signature: name,
-            text,
-            example: "",
-        });
+        self.entry(name, text, example);
     }
 }
 
@@ -118,6 +122,9 @@ pub(crate) fn engine(session: &Shared) -> (Engine, Vec<Entry>) {
     };
     check::register(&mut api);
     machine::register(&mut api);
+    execution::register(&mut api);
+    instructions::register(&mut api);
+    fuzz::register(&mut api);
     registers::register(&mut api);
     memory::register(&mut api);
     measure::register(&mut api);
