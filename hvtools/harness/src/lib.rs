@@ -19,6 +19,7 @@
 mod boot;
 mod console;
 mod debugger;
+mod effort;
 mod hypervisor;
 mod kept;
 mod machine;
@@ -33,6 +34,7 @@ mod watch;
 
 pub use boot::{Boot, LABVISOR_PRODUCT};
 pub use console::{Console, Silence};
+pub use effort::{Effort, Patience};
 pub use hypervisor::{Hypervisor, UnknownHypervisor};
 pub use kept::keep;
 pub use machine::{Accelerator, Ended, Machine, MachineConfig};

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::boot::Boot;
 use crate::console::Console;
+use crate::effort::{Effort, starved};
 use crate::hypervisor::Hypervisor;
 use crate::network::{Forward, Network};
 use crate::qmp::Qmp;
@@ -311,6 +312,13 @@ impl Machine {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What it had so far. One that somebody starts by hand is taken not to wait for CPUs.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        let starved = self.child.as_ref().map(|child| starved(child.id()));
+        Effort::new(self.started.elapsed(), starved.unwrap_or_default())
     }
 
     /// What QEMU itself had to say, without its complaints about features that emulation lacks.

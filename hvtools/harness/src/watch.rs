@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+use crate::effort::{Effort, Patience};
 use crate::hypervisor::Hypervisor;
 use crate::text::escaped;
 
 /// BitVisor's last words before it boots the disk inside its VM.
 const LOADING_MBR: &str = "Loading MBR.";
-/// It was seen to stop there, about once in 70 boots. The guest needs about a second from there.
-const MBR_PATIENCE: Duration = Duration::from_secs(20);
+/// It was seen to stop there, about once in 70 boots. The guest needs about a second of its own time from there.
+const MBR_PATIENCE: Patience = Patience::of_secs(20);
 
 /// Something a console showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub struct Watch {
     hypervisor: Hypervisor,
     vmm: Tail,
     guest: Tail,
-    loading_mbr_since: Option<Instant>,
+    /// What the machine had had when BitVisor said so.
+    loading_mbr_since: Option<Effort>,
     guest_spoke: bool,
 }
 
@@ -47,8 +48,9 @@ impl Watch {
         }
     }
 
-    /// Reads what is new. Of several signs the hypervisor's panic comes first: it explains the others.
-    pub fn look(&mut self) -> Option<Sign> {
+    /// Reads what is new, of a machine that had `effort` so far. Of several signs the hypervisor's panic comes first: it
+    /// explains the others.
+    pub fn look(&mut self, effort: Effort) -> Option<Sign> {
         let guest_panic = self.guest.new_lines().into_iter().find_map(|line| {
             self.guest_spoke = true;
             guest_panic(&line)
@@ -56,7 +58,7 @@ impl Watch {
         self.guest_spoke |= self.guest.position > 0;
         for line in self.vmm.new_lines() {
             if line.contains(LOADING_MBR) {
-                self.loading_mbr_since = Some(Instant::now());
+                self.loading_mbr_since = Some(effort);
             }
             if let Some(words) = hypervisor_panic(&self.hypervisor, &line) {
                 return Some(Sign::HypervisorPanic(words));
@@ -68,7 +70,7 @@ impl Watch {
         let stuck = !self.guest_spoke
             && self
                 .loading_mbr_since
-                .is_some_and(|since| since.elapsed() > MBR_PATIENCE);
+                .is_some_and(|since| MBR_PATIENCE.ends_with(effort.since(since)));
         stuck.then_some(Sign::StuckLoadingMbr)
     }
 
@@ -142,6 +144,7 @@ fn read_from(path: &Path, position: u64) -> std::io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::time::Duration;
 
     struct Logs {
         folder: tempfile::TempDir,
@@ -177,12 +180,12 @@ mod tests {
     fn a_panic_is_seen_when_its_line_is_whole() {
         let logs = Logs::new();
         let mut watch = logs.watch(Hypervisor::Labvisor);
-        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(Effort::default()), None);
         logs.write("vmm", "labvisor: 512 MiB\nlabvisor: panic: no");
-        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(Effort::default()), None);
         logs.write("vmm", " \x1b[2Jway\n");
         assert_eq!(
-            watch.look(),
+            watch.look(Effort::default()),
             Some(Sign::HypervisorPanic(
                 "labvisor: panic: no \\u{1b}[2Jway".into()
             ))
@@ -204,18 +207,26 @@ mod tests {
         let mut watch = logs.watch(Hypervisor::Labvisor);
         logs.write("guest", "panic: guest\n");
         logs.write("vmm", "labvisor: panic: host\n");
-        assert!(matches!(watch.look(), Some(Sign::HypervisorPanic(_))));
+        assert!(matches!(
+            watch.look(Effort::default()),
+            Some(Sign::HypervisorPanic(_))
+        ));
     }
 
     #[test]
-    fn loading_mbr_is_stuck_only_while_the_guest_is_silent() {
+    fn loading_mbr_is_stuck_when_the_machine_had_its_time_and_the_guest_is_silent() {
         let logs = Logs::new();
         let mut watch = logs.watch(Hypervisor::BitVisor("x".into()));
+        let effort = |wall: u64, starved: u64| {
+            Effort::new(Duration::from_secs(wall), Duration::from_secs(starved))
+        };
         logs.write("vmm", "Loading MBR.\n");
-        assert_eq!(watch.look(), None);
-        watch.loading_mbr_since = Instant::now().checked_sub(MBR_PATIENCE * 2);
-        assert_eq!(watch.look(), Some(Sign::StuckLoadingMbr));
+        assert_eq!(watch.look(effort(300, 270)), None);
+        assert_eq!(watch.look(effort(400, 360)), None, "starved, but at work");
+        let stuck = Some(Sign::StuckLoadingMbr);
+        assert_eq!(watch.look(effort(400, 340)), stuck, "had its time");
+        assert_eq!(watch.look(effort(701, 670)), stuck, "starved for too long");
         logs.write("guest", "HvLab");
-        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(effort(999, 0)), None);
     }
 }

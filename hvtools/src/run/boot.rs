@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use experiments::Raw;
-use harness::{Ended, Machine, MachineConfig, Server, Sign, Watch};
+use harness::{Ended, Machine, MachineConfig, Patience, Server, Sign, Watch};
 use trace_record::run::{self, PlanItem};
 use trace_record::verdict::{Progress, Verdict, VerdictRecord};
 
@@ -19,13 +19,15 @@ use crate::interrupt::Interrupt;
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(25);
 /// The guest must begin its first experiment within this.
-const BEGIN_LIMIT: Duration = Duration::from_secs(90);
+const BEGIN_LIMIT: Patience = Patience::of_secs(90);
 /// No heartbeat for so long is a HANG.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer than its limit an experiment may take before we end the machine: hx ends it by itself first.
 const GRACE: Duration = Duration::from_secs(20);
 /// How long a machine may take to power off behind its last experiment.
 const FAREWELL: Duration = Duration::from_secs(15);
+/// No heartbeat for so long, behind the last experiment, is a machine that is off.
+const OFF: Duration = Duration::from_secs(3);
 /// How long a panic may take to print itself.
 const LAST_WORDS: Duration = Duration::from_millis(700);
 /// How often BitVisor's boot may stop at "Loading MBR." before we believe that it always does.
@@ -218,7 +220,7 @@ impl Boot {
             self.lose_the_rest(&why, around.recorder)?;
             return Ok(Some(Step::End(End::Done)));
         }
-        match self.watch.look() {
+        match self.watch.look(self.machine.effort()) {
             Some(Sign::StuckLoadingMbr) => return Ok(Some(Step::StuckLoadingMbr)),
             Some(Sign::HypervisorPanic(words)) => {
                 return self.died(
@@ -257,10 +259,12 @@ impl Boot {
     }
 
     fn check_clocks(&mut self, around: &mut Surroundings<'_>) -> Result<Option<Step>> {
-        if self.finished.is_some() && self.machine.by_hand() {
-            return Ok(Some(Step::End(End::Done)));
-        }
         if let Some(finished) = self.finished {
+            // Of a machine that was started by hand only the trace tells when it is off, and the server must take its end.
+            let silence = self.pulse.silence().unwrap_or_default();
+            if self.machine.by_hand() && silence > OFF {
+                return Ok(Some(Step::End(End::Done)));
+            }
             // All verdicts are here; a machine that cannot power off is a nuisance, no finding.
             if finished.elapsed() > FAREWELL {
                 around
@@ -294,11 +298,11 @@ impl Boot {
             // Who starts a machine by hand takes the time it takes.
             None if !self.found_any
                 && !self.machine.by_hand()
-                && self.machine.age() > BEGIN_LIMIT =>
+                && BEGIN_LIMIT.ends_with(self.machine.effort()) =>
             {
                 let reason = format!(
                     "no experiment began within {} s of the machine's start",
-                    BEGIN_LIMIT.as_secs()
+                    BEGIN_LIMIT.own.as_secs()
                 );
                 self.died(Verdict::Hang, &reason, around)
             }
