@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, value_name = "HOST:GUEST", conflicts_with = "net")]
     publish: Vec<Forward>,
     /// `user`, a network of its own on which this host's loopback is 10.0.2.2, or `tap:NAME`, a tap device of this
-    /// host, by which other hosts and guests reach it; it takes an address by DHCP or `--set ip=A.B.C.D/LEN[,GATEWAY[,DNS]]`.
+    /// host, by which other hosts and guests reach it; it takes an address by DHCP or `--set ip=A.B.C.D/LEN[,GATEWAY[,DNS]]`, and IPv6 ones from its router or `--set ip6=ADDRESS/LEN[,GATEWAY]` (`ip6=off`: none).
     #[arg(long, value_name = "NETWORK", default_value = "user")]
     net: Choice,
     /// Lose, double, reorder, damage and delay frames in each direction, as in

@@ -11,6 +11,7 @@ fn sizes_are_pinned() {
         ("FdSet", size_of::<net::FdSet>(), 32),
         ("TimeVal", size_of::<net::TimeVal>(), 16),
         ("Interface", size_of::<net::Interface>(), 128),
+        ("InterfaceAddress", size_of::<net::InterfaceAddress>(), 24),
         ("SocketInfo", size_of::<net::SocketInfo>(), 56),
         ("TimeSpec", size_of::<info::TimeSpec>(), 16),
         ("ProcessInfo", size_of::<info::ProcessInfo>(), 64),

@@ -1,4 +1,8 @@
 //! Sockets. Addresses are 4 (IPv4) or 16 (IPv6) bytes in network order; ports are in host order.
+//!
+//! A socket takes and gives addresses of its family's length. One of `AF_INET6` reaches IPv4, too:
+//! such an address is written `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), and bound to `::` it hears
+//! both.
 
 /// `family` of `socket`: IPv4 (Linux's value).
 pub const AF_INET: i32 = 2;
@@ -8,10 +12,12 @@ pub const AF_INET6: i32 = 10;
 pub const SOCK_STREAM: i32 = 1;
 /// `type` of `socket`: UDP.
 pub const SOCK_DGRAM: i32 = 2;
-/// `type` of `socket`: raw, with `IPPROTO_ICMP` only.
+/// `type` of `socket`: raw, with `IPPROTO_ICMP` or, of family `AF_INET6`, `IPPROTO_ICMPV6` only.
 pub const SOCK_RAW: i32 = 3;
 /// `protocol`: ICMP.
 pub const IPPROTO_ICMP: i32 = 1;
+/// `protocol`: ICMPv6.
+pub const IPPROTO_ICMPV6: i32 = 58;
 /// `flags` of `send` and `recv`: do not sleep (Linux's value).
 pub const MSG_DONTWAIT: i32 = 0x40;
 /// `flags` of `recv`: leave the data in the queue (Linux's value).
@@ -68,6 +74,29 @@ pub struct TimeVal {
 pub const NETINFO_INTERFACE: i32 = 1;
 /// `what` of `netinfo`: an array of [`SocketInfo`]; the call returns how many were written.
 pub const NETINFO_SOCKETS: i32 = 2;
+/// `what` of `netinfo`: an array of [`InterfaceAddress`]; the call returns how many were written.
+pub const NETINFO_ADDRESSES: i32 = 3;
+
+/// `role` of an [`InterfaceAddress`]: an own address.
+pub const ADDRESS_OWN: u8 = 0;
+/// `role` of an [`InterfaceAddress`]: IPv6's default router.
+pub const ADDRESS_ROUTER: u8 = 1;
+
+/// An address, for `ifconfig`: 24 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct InterfaceAddress {
+    /// The address; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    /// Length of the network prefix in bits, of an own address.
+    pub prefix_len: u8,
+    /// Bytes of the address: 4 or 16.
+    pub address_len: u8,
+    /// `ADDRESS_*`.
+    pub role: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
 
 /// State of the network interface: 128 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -11,7 +11,7 @@
 //! assert_eq!(complaints[0].to_string(), "console=com7: wanted com1, com2 or vga, several with commas");
 //! ```
 
-use crate::net::settings::{Address, parse_address, parse_server};
+use crate::net::settings::{Address, Address6, parse_address, parse_address6, parse_server};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec;
@@ -79,6 +79,8 @@ pub struct Settings {
     pub run: Option<Run>,
     /// `ip=dhcp|A.B.C.D/LEN[,GATEWAY[,DNS]]`.
     pub ip: Address,
+    /// `ip6=slaac|off|ADDRESS/LEN[,GATEWAY]`.
+    pub ip6: Address6,
     /// `console=com2`: where the console is.
     pub console: Vec<Console>,
     /// `probe=hx,hc,dbgsh`: the programs that may call probe.
@@ -116,6 +118,7 @@ impl Default for Settings {
             key: Key::Absent,
             run: None,
             ip: Address::Dhcp,
+            ip6: Address6::Router,
             console: vec![Console::Com2],
             probe: ["hx", "hc", "dbgsh"].map(String::from).into(),
             start: vec![String::from("sh")],
@@ -133,6 +136,7 @@ impl fmt::Debug for Settings {
             .field("key", &self.key)
             .field("run", &self.run)
             .field("ip", &self.ip)
+            .field("ip6", &self.ip6)
             .field("console", &self.console)
             .field("probe", &self.probe)
             .field("start", &self.start)
@@ -181,6 +185,10 @@ impl Settings {
             "ip" => {
                 let wanted = "dhcp or ADDRESS/LEN[,GATEWAY[,DNS]]";
                 self.ip = parse_address(value).map_err(|_| wanted)?;
+            }
+            "ip6" => {
+                let wanted = "slaac, off or ADDRESS/LEN[,GATEWAY]";
+                self.ip6 = parse_address6(value).map_err(|_| wanted)?;
             }
             "console" => {
                 let places = value.split(',').map(parse_console).collect::<Option<_>>();

@@ -111,7 +111,7 @@ fn a_published_port_leads_to_httpd() {
 
 #[test]
 #[ignore = "boots a machine: cargo hv test"]
-fn a_published_udp_port_and_a_static_address() {
+fn a_published_udp_port_a_static_address_and_ipv6() {
     let udp = forward(Protocol::Udp, ECHO);
     let mut guest = at_prompt(Hypervisor::None, |config| {
         config.forwards.push(udp);
@@ -123,6 +123,12 @@ fn a_published_udp_port_and_a_static_address() {
         interface.contains("10.0.2.15/24") && !interface.contains("lease"),
         "{interface}"
     );
+    // QEMU's network has a router: it gives an IPv6 address and answers for fec0::2.
+    eventually("an address by router advertisement", SOON, || {
+        guest.run("ifconfig").contains("fec0::").then_some(())
+    });
+    let echo = guest.run("ping -c 5 fec0::2");
+    assert!(echo.contains("bytes from fec0::2: sequence"), "{echo}");
     guest.run("echod -u &");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket

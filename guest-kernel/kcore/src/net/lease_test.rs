@@ -2,12 +2,13 @@
 //! written out here, so that no mistake is on both sides.
 
 use super::port::Port;
-use super::settings::{Address, StaticAddress};
+use super::settings::{Address, Address6, StaticAddress};
 use super::stack::{Change, Moment, Stack};
-use super::stack_test::{CardRx, CardTx, Frames, Host};
+use super::test_wire::{CardRx, CardTx, Frames, Host};
 use abi::Errno;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -33,7 +34,7 @@ struct Net {
     /// What the host asked of the DHCP server: type, and whether it was sent to the server alone.
     asked: Vec<(u8, bool)>,
     /// What the name server says to every question: addresses, or a refusal.
-    names: Option<Vec<[u8; 4]>>,
+    names: Option<Vec<IpAddr>>,
     changes: Vec<Change>,
 }
 
@@ -77,7 +78,7 @@ impl Net {
         let (out, input) = (Frames::default(), Frames::default());
         let port = Port::new(CardRx(input.clone()), CardTx(out.clone()), (), MAC);
         Self {
-            host: Stack::new(port, address, 1 << 20, 7, Moment(0)),
+            host: Stack::new(port, address, Address6::Off, 1 << 20, 7, Moment(0)),
             out,
             input,
             now: 0,
@@ -152,12 +153,23 @@ impl Net {
         let mut answer = question[..2].to_vec();
         // A response, recursion available; 3 is "no such name".
         answer.extend_from_slice(&[0x81, if addresses.is_some() { 0x80 } else { 0x83 }, 0, 1]);
-        let addresses = addresses.unwrap_or_default();
+        // Type A (RFC 1035 section 3.2.2) or AAAA (RFC 3596 section 2.1), as it was asked.
+        let kind = question[question.len() - 3];
+        let addresses: Vec<Vec<u8>> = addresses
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|address| match (address, kind) {
+                (IpAddr::V4(v4), 1) => Some(v4.octets().to_vec()),
+                (IpAddr::V6(v6), 28) => Some(v6.octets().to_vec()),
+                _ => None,
+            })
+            .collect();
         answer.extend_from_slice(&[0, addresses.len() as u8, 0, 0, 0, 0]);
         answer.extend_from_slice(&question[12..]);
         for address in addresses {
-            // The question's name, type A, class IN, a minute, four bytes.
-            answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            // The question's name and type, class IN, a minute, so many bytes.
+            answer.extend_from_slice(&[0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60]);
+            answer.extend_from_slice(&(address.len() as u16).to_be_bytes());
             answer.extend_from_slice(&address);
         }
         Some(datagram(GIVEN, 53, from_port, &answer))
@@ -184,13 +196,12 @@ impl Net {
         self.host.interface_info().lease_seconds
     }
 
-    fn resolve(&mut self, name: &str) -> Result<Vec<[u8; 4]>, Errno> {
+    fn resolve(&mut self, name: &str) -> Result<Vec<IpAddr>, Errno> {
         let mut query = self.host.resolve_start(name)?;
-        let mut found = [[0; 4]; 4];
         for _ in 0..300 {
-            match self.host.resolve_finish(&mut query, &mut found) {
+            match self.host.resolve_finish(&mut query) {
                 Err(Errno::EAGAIN) => self.step(SECOND / 10),
-                result => return result.map(|count| found[..count].to_vec()),
+                result => return result,
             }
         }
         self.host.resolve_cancel(query);
@@ -263,13 +274,16 @@ fn names_are_asked_of_the_server_that_dhcp_named() {
     let mut net = Net::new(Address::Dhcp);
     assert_eq!(net.resolve("example.test"), Err(Errno::ENETUNREACH));
     net.seconds(15);
-    net.names = Some(vec![[192, 0, 2, 1], [192, 0, 2, 2]]);
-    assert_eq!(
-        net.resolve("example.test"),
-        Ok(vec![[192, 0, 2, 1], [192, 0, 2, 2]])
-    );
-    assert_eq!(net.resolve("10.1.2.3"), Ok(vec![[10, 1, 2, 3]]));
-    assert_eq!(net.resolve("localhost"), Ok(vec![[127, 0, 0, 1]]));
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let both = vec![ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")];
+    net.names = Some(both.clone());
+    assert_eq!(net.resolve("example.test"), Ok(both));
+    net.names = Some(vec![ip("2001:db8::2")]);
+    assert_eq!(net.resolve("six.test"), Ok(vec![ip("2001:db8::2")]));
+    for number in ["10.1.2.3", "fd00::1"] {
+        assert_eq!(net.resolve(number), Ok(vec![ip(number)]));
+    }
+    assert_eq!(net.resolve("localhost"), Ok(vec![ip("127.0.0.1")]));
     net.names = None;
     assert_eq!(net.resolve("nobody.test"), Err(Errno::ENOENT));
     net.alive = false;
@@ -290,8 +304,9 @@ fn a_static_address_asks_nobody() {
     net.seconds(30);
     assert_eq!(net.changes, [UP]);
     assert_eq!((net.asked.len(), net.lease_left()), (0, 0));
-    net.names = Some(vec![[192, 0, 2, 7]]);
-    assert_eq!(net.resolve("example.test"), Ok(vec![[192, 0, 2, 7]]));
+    let named = IpAddr::from([192, 0, 2, 7]);
+    net.names = Some(vec![named]);
+    assert_eq!(net.resolve("example.test"), Ok(vec![named]));
     // And it answers on the wire as that address.
     let mut request = [[0xff; 6], SERVER_MAC].concat();
     request.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);

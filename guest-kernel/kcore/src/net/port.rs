@@ -5,9 +5,11 @@
 //! come back to us (so 127.0.0.1 works, even without any card), and a connection request to a
 //! listener whose backlog is full is dropped instead of refused, so that the peer tries again.
 
+use super::frame::{Destination, for_ourselves, is_credible, tcp_syn_port};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::net::IpAddr;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
@@ -133,7 +135,7 @@ pub struct Port<Rx, Tx, T = ()> {
     meter: Meter<T>,
     mac: [u8; 6],
     /// Own addresses, for answering our own questions about them.
-    own: Vec<[u8; 4]>,
+    own: Vec<IpAddr>,
     /// Ports of listeners that take no further connection now.
     full: Vec<u16>,
     looped: VecDeque<Vec<u8>>,
@@ -172,7 +174,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap> Port<Rx, Tx, T> {
     }
 
     /// Tells which addresses are ours.
-    pub fn set_own(&mut self, own: Vec<[u8; 4]>) {
+    pub fn set_own(&mut self, own: Vec<IpAddr>) {
         self.own = own;
     }
 
@@ -211,7 +213,7 @@ impl<Rx: Receive, T: Tap> RxToken for RxFrame<'_, Rx, T> {
             Some(frame) => deliver(&frame),
             None => rx.take(|frame| {
                 meter.frame(Direction::In, frame);
-                deliver(frame)
+                deliver(if is_credible(frame) { frame } else { &[] })
             }),
         }
     }
@@ -222,7 +224,7 @@ pub struct TxFrame<'a, Tx, T> {
     tx: &'a mut Tx,
     meter: &'a Meter<T>,
     mac: [u8; 6],
-    own: &'a [[u8; 4]],
+    own: &'a [IpAddr],
     looped: &'a mut VecDeque<Vec<u8>>,
 }
 
@@ -313,147 +315,5 @@ impl<Rx: Receive, Tx: Transmit, T: Tap> Device for Port<Rx, Tx, T> {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_MAX;
         capabilities
-    }
-}
-
-const ETHERTYPE: core::ops::Range<usize> = 12..14;
-const ARP: [u8; 2] = [0x08, 0x06];
-const IPV4: [u8; 2] = [0x08, 0x00];
-
-/// Where a frame about to be sent really goes.
-#[derive(PartialEq, Eq, Debug)]
-enum Destination {
-    Elsewhere,
-    Ourselves,
-    /// It asks who has one of our own addresses: this is the answer.
-    AnswerToOurselves(Vec<u8>),
-}
-
-fn for_ourselves(frame: &[u8], mac: [u8; 6], own: &[[u8; 4]]) -> Destination {
-    if frame.get(..6) == Some(&mac) {
-        return Destination::Ourselves;
-    }
-    // An ARP request (RFC 826): Ethernet header 14, then operation at 6, sender at 8, target
-    // address at 24.
-    let arp = match frame.get(ETHERTYPE) {
-        Some(kind) if kind == ARP => frame.get(14..42),
-        _ => None,
-    };
-    match arp {
-        Some(arp) if arp[6..8] == [0, 1] && own.iter().any(|own| own == &arp[24..28]) => {
-            let mut answer = Vec::with_capacity(42);
-            answer.extend_from_slice(&mac);
-            answer.extend_from_slice(&mac);
-            answer.extend_from_slice(&ARP);
-            answer.extend_from_slice(&arp[..6]);
-            answer.extend_from_slice(&[0, 2]);
-            answer.extend_from_slice(&mac);
-            answer.extend_from_slice(&arp[24..28]);
-            answer.extend_from_slice(&mac);
-            answer.extend_from_slice(&arp[14..18]);
-            Destination::AnswerToOurselves(answer)
-        }
-        _ => Destination::Elsewhere,
-    }
-}
-
-/// The TCP header in a frame: IPv4, not a later fragment.
-fn tcp_header(frame: &[u8]) -> Option<&[u8]> {
-    if frame.get(ETHERTYPE)? != IPV4 {
-        return None;
-    }
-    let ip = frame.get(14..)?;
-    let header = usize::from(*ip.first()? & 0x0f) * 4;
-    let later_fragment = ip.get(6)? & 0x1f != 0 || *ip.get(7)? != 0;
-    if *ip.get(9)? != 6 || later_fragment {
-        return None;
-    }
-    ip.get(header..)
-}
-
-/// Source and destination port of a TCP segment in a frame.
-pub fn tcp_ports(frame: &[u8]) -> Option<(u16, u16)> {
-    let tcp = tcp_header(frame)?;
-    let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
-    Some((port(0)?, port(2)?))
-}
-
-/// The port a frame asks a TCP connection of: SYN without ACK or RST.
-fn tcp_syn_port(frame: &[u8]) -> Option<u16> {
-    let flags = *tcp_header(frame)?.get(13)?;
-    (flags & 0x16 == 0x02).then_some(tcp_ports(frame)?.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-
-    fn arp_request(sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
-        let mut frame = vec![0xff; 6];
-        frame.extend_from_slice(&MAC);
-        frame.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        frame.extend_from_slice(&MAC);
-        frame.extend_from_slice(&sender);
-        frame.extend_from_slice(&[0; 6]);
-        frame.extend_from_slice(&target);
-        frame
-    }
-
-    #[test]
-    fn questions_about_ourselves_are_answered_here() {
-        let own = [[10, 0, 2, 15], [127, 0, 0, 1]];
-        let request = arp_request([10, 0, 2, 15], [127, 0, 0, 1]);
-        let Destination::AnswerToOurselves(answer) = for_ourselves(&request, MAC, &own) else {
-            panic!("127.0.0.1 is ours");
-        };
-        assert_eq!(answer.len(), 42);
-        assert_eq!(answer[20..22], [0, 2]);
-        assert_eq!(answer[22..28], MAC);
-        assert_eq!(answer[28..32], [127, 0, 0, 1]);
-        assert_eq!(answer[38..42], [10, 0, 2, 15]);
-        let elsewhere = arp_request([10, 0, 2, 15], [10, 0, 2, 2]);
-        assert_eq!(for_ourselves(&elsewhere, MAC, &own), Destination::Elsewhere);
-        let own_address = arp_request([10, 0, 2, 15], [10, 0, 2, 15]);
-        assert_ne!(
-            for_ourselves(&own_address, MAC, &own),
-            Destination::Elsewhere
-        );
-    }
-
-    #[test]
-    fn frames_with_our_own_address_are_looped() {
-        let mut frame = vec![0; 60];
-        frame[..6].copy_from_slice(&MAC);
-        assert_eq!(for_ourselves(&frame, MAC, &[]), Destination::Ourselves);
-        assert_eq!(for_ourselves(&[0; 5], MAC, &[]), Destination::Elsewhere);
-        assert_eq!(for_ourselves(&[], MAC, &[]), Destination::Elsewhere);
-    }
-
-    #[test]
-    fn only_a_connection_request_is_one() {
-        let mut frame = vec![0; 14 + 20 + 20];
-        frame[12..14].copy_from_slice(&IPV4);
-        frame[14] = 0x45;
-        frame[14 + 9] = 6;
-        frame[14 + 20 + 2..14 + 20 + 4].copy_from_slice(&8080u16.to_be_bytes());
-        frame[14 + 20 + 13] = 0x02;
-        assert_eq!(tcp_syn_port(&frame), Some(8080));
-        for (at, value) in [
-            (14 + 20 + 13, 0x12),
-            (14 + 20 + 13, 0x10),
-            (14 + 9, 17),
-            (14 + 7, 1),
-            (13, 6),
-        ] {
-            let mut other = frame.clone();
-            other[at] = value;
-            assert_eq!(tcp_syn_port(&other), None, "byte {at}");
-        }
-        for len in 0..14 + 20 + 14 {
-            assert_eq!(tcp_syn_port(&frame[..len]), None, "cut to {len}");
-        }
     }
 }

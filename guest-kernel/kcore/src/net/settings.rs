@@ -1,6 +1,7 @@
-//! `ip=` and `server=` of the kernel's settings.
+//! `ip=`, `ip6=` and `server=` of the kernel's settings.
 
 use core::fmt;
+use core::net::Ipv6Addr;
 
 /// Where the interface's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,6 +24,29 @@ pub struct StaticAddress {
     pub gateway: Option<[u8; 4]>,
     /// Name server.
     pub dns: Option<[u8; 4]>,
+}
+
+/// Where the interface's IPv6 addresses come from, beside the link's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Address6 {
+    /// Router advertisements (RFC 4862).
+    #[default]
+    Router,
+    /// The settings.
+    Static(StaticAddress6),
+    /// Nowhere: no IPv6 but `::1`.
+    Off,
+}
+
+/// An IPv6 address by hand: `ADDRESS/LEN[,GATEWAY]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StaticAddress6 {
+    /// Own address.
+    pub address: Ipv6Addr,
+    /// Bits of the network prefix.
+    pub prefix_len: u8,
+    /// Default router.
+    pub gateway: Option<Ipv6Addr>,
 }
 
 /// Why a setting was refused; prints as a sentence that names the value.
@@ -87,6 +111,43 @@ pub fn parse_address(text: &str) -> Result<Address, BadSetting<'_>> {
         prefix_len,
         gateway,
         dns,
+    }))
+}
+
+/// `slaac`, `off` or `ADDRESS/LEN[,GATEWAY]`.
+pub fn parse_address6(text: &str) -> Result<Address6, BadSetting<'_>> {
+    let bad = BadSetting {
+        value: text,
+        wanted: "slaac, off or ADDRESS/LEN[,GATEWAY]",
+    };
+    match text {
+        "slaac" => return Ok(Address6::Router),
+        "off" => return Ok(Address6::Off),
+        _ => {}
+    }
+    let (cidr, gateway) = match text.split_once(',') {
+        None => (text, None),
+        Some((cidr, gateway)) => (cidr, Some(gateway)),
+    };
+    let gateway = gateway
+        .map(str::parse::<Ipv6Addr>)
+        .transpose()
+        .map_err(|_| bad)?;
+    let (address, prefix_len) = cidr.split_once('/').ok_or(bad)?;
+    let address: Ipv6Addr = address.parse().map_err(|_| bad)?;
+    let prefix_len = prefix_len
+        .parse()
+        .ok()
+        .filter(|len| (1..=128).contains(len))
+        .ok_or(bad)?;
+    // smoltcp refuses, by panicking, an own address that is not unicast.
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return Err(bad);
+    }
+    Ok(Address6::Static(StaticAddress6 {
+        address,
+        prefix_len,
+        gateway,
     }))
 }
 
@@ -161,6 +222,37 @@ mod tests {
             message,
             "\"here\" is not dhcp or ADDRESS/LEN[,GATEWAY[,DNS]]"
         );
+    }
+
+    #[test]
+    fn interface_of_ipv6() {
+        assert_eq!(parse_address6("slaac"), Ok(Address6::Router));
+        assert_eq!(parse_address6("off"), Ok(Address6::Off));
+        let wanted = |gateway| {
+            Ok(Address6::Static(StaticAddress6 {
+                address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7),
+                prefix_len: 64,
+                gateway,
+            }))
+        };
+        assert_eq!(parse_address6("fd00::7/64"), wanted(None));
+        let gateway = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        assert_eq!(parse_address6("fd00::7/64,fe80::1"), wanted(Some(gateway)));
+        for bad in [
+            "",
+            "on",
+            "fd00::7",
+            "fd00::7/0",
+            "fd00::7/129",
+            "::/64",
+            "::1/128",
+            "ff02::1/64",
+            "fd00::7/64,",
+            "fd00::7/64,10.0.0.1",
+            "10.0.0.1/8",
+        ] {
+            assert!(parse_address6(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,219 +1,12 @@
-//! Two stacks on one wire, with the time in the test's hand.
+//! Two stacks on one wire: what POSIX promises of TCP, UDP and raw sockets.
 
-use super::port::{NoCard, Port, Receive, Transmit};
-use super::settings::{Address, StaticAddress};
-use super::stack::{Endpoint, Half, Kind, Moment, Notify, Owner, SocketId, Stack, Take};
+use super::port::{NoCard, Port};
+use super::settings::{Address, Address6};
+use super::stack::{Endpoint, Family, Half, Kind, Moment, Owner, SocketId, Stack, Take};
+use super::test_wire::{ADDRESS, BUDGET, Faults, Host, Net, Woken, socket};
 use abi::Errno;
-use alloc::collections::VecDeque;
-use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
-
-pub(super) type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
-
-pub(super) struct CardRx(pub(super) Frames);
-pub(super) struct CardTx(pub(super) Frames);
-
-impl Receive for CardRx {
-    fn ready(&mut self) -> bool {
-        !self.0.borrow().is_empty()
-    }
-    fn take<R>(&mut self, f: impl FnOnce(&[u8]) -> R) -> R {
-        let frame = self.0.borrow_mut().pop_front().expect("ready said so");
-        f(&frame)
-    }
-}
-
-impl Transmit for CardTx {
-    fn ready(&mut self) -> bool {
-        self.0.borrow().len() < 64
-    }
-    fn send<R>(&mut self, len: usize, f: impl FnOnce(&mut [u8]) -> (R, bool)) -> R {
-        let mut frame = vec![0; len];
-        let (result, send) = f(&mut frame);
-        if send {
-            self.0.borrow_mut().push_back(frame);
-        }
-        result
-    }
-}
-
-#[derive(Clone, Default)]
-pub(super) struct Woken(Rc<Cell<u32>>);
-
-impl Notify for Woken {
-    fn notify(&self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
-pub(super) type Host = Stack<CardRx, CardTx, (), Woken>;
-
-/// What the wire does to frames.
-#[derive(Clone, Copy, Default)]
-struct Faults {
-    /// Of 100 frames, this many are lost.
-    lose: u32,
-    /// Of 100 frames, this many arrive twice.
-    double: u32,
-    /// Of 100 frames, this many are overtaken by the next.
-    reorder: u32,
-    /// Of 100 frames, this many have a byte changed.
-    damage: u32,
-}
-
-struct Net {
-    hosts: [Host; 2],
-    /// Frames each host sent, frames on their way to each host.
-    out: [Frames; 2],
-    input: [Frames; 2],
-    now: u64,
-    faults: Faults,
-    random: u64,
-}
-
-/// Buffers of a host's sockets: room for 80 connections.
-const BUDGET: usize = 80 * 256 * 1024;
-const ADDRESS: [[u8; 4]; 2] = [[10, 0, 0, 1], [10, 0, 0, 2]];
-
-impl Net {
-    fn new(faults: Faults) -> Self {
-        let frames = || [Frames::default(), Frames::default()];
-        let (out, input) = (frames(), frames());
-        let host = |index: usize| {
-            let port = Port::new(
-                CardRx(input[index].clone()),
-                CardTx(out[index].clone()),
-                (),
-                [2, 0, 0, 0, 0, index as u8 + 1],
-            );
-            let address = StaticAddress {
-                address: ADDRESS[index],
-                prefix_len: 24,
-                gateway: None,
-                dns: None,
-            };
-            Stack::new(
-                port,
-                Address::Static(address),
-                BUDGET,
-                42 + index as u64,
-                Moment(0),
-            )
-        };
-        Self {
-            hosts: [host(0), host(1)],
-            out,
-            input,
-            now: 0,
-            faults,
-            random: 88_172_645_463_325_252,
-        }
-    }
-
-    fn percent(&mut self, percent: u32) -> bool {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random % 100 < u64::from(percent)
-    }
-
-    /// One millisecond passes.
-    fn step(&mut self) {
-        self.now += 1000;
-        for host in &mut self.hosts {
-            host.poll(Moment(self.now));
-        }
-        for from in 0..2 {
-            let to = 1 - from;
-            loop {
-                let Some(mut frame) = self.out[from].borrow_mut().pop_front() else {
-                    break;
-                };
-                let Faults {
-                    lose,
-                    double,
-                    reorder,
-                    damage,
-                } = self.faults;
-                if self.percent(lose) {
-                    continue;
-                }
-                if self.percent(damage) && frame.len() > 40 {
-                    let at = 30 + (self.random >> 20) as usize % (frame.len() - 30);
-                    frame[at] ^= 0x10;
-                }
-                let twice = self.percent(double).then(|| frame.clone());
-                let overtaken = self.percent(reorder);
-                let mut input = self.input[to].borrow_mut();
-                match input.pop_back() {
-                    Some(last) if overtaken => input.extend([frame, last]),
-                    Some(last) => input.extend([last, frame]),
-                    None => input.push_back(frame),
-                }
-                input.extend(twice);
-            }
-        }
-    }
-
-    /// Steps until `done` has a value, at most `limit_ms`.
-    fn until<R>(&mut self, limit_ms: u32, mut done: impl FnMut(&mut [Host; 2]) -> Option<R>) -> R {
-        for _ in 0..limit_ms {
-            if let Some(result) = done(&mut self.hosts) {
-                return result;
-            }
-            self.step();
-        }
-        panic!("nothing happened within {limit_ms} ms");
-    }
-
-    fn listener(&mut self, port: u16, backlog: usize) -> SocketId {
-        let host = &mut self.hosts[1];
-        let id = host
-            .socket(Kind::Stream, Owner::Program, Woken::default())
-            .expect("room for a socket");
-        host.bind(
-            id,
-            Endpoint {
-                address: [0; 4],
-                port,
-            },
-        )
-        .expect("port is free");
-        host.listen(id, backlog).expect("bound");
-        id
-    }
-
-    fn client(&mut self) -> SocketId {
-        self.hosts[0]
-            .socket(Kind::Stream, Owner::Program, Woken::default())
-            .expect("room for a socket")
-    }
-
-    fn connect(&mut self, id: SocketId, port: u16, limit_ms: u32) -> Result<(), Errno> {
-        let to = Endpoint {
-            address: ADDRESS[1],
-            port,
-        };
-        self.until(limit_ms, |hosts| match hosts[0].connect(id, to) {
-            Err(Errno::EINPROGRESS | Errno::EALREADY) => None,
-            result => Some(result),
-        })
-    }
-
-    fn pair(&mut self, port: u16) -> (SocketId, SocketId) {
-        let listener = self.listener(port, 4);
-        let client = self.client();
-        assert_eq!(self.connect(client, port, 5000), Ok(()));
-        let (server, peer) = self.until(5000, |hosts| {
-            hosts[1].accept(listener, Woken::default()).ok()
-        });
-        assert_eq!(peer.address, ADDRESS[0]);
-        assert_eq!(self.hosts[0].local(client), Ok(peer));
-        (client, server)
-    }
-}
 
 fn recv_some(host: &mut Host, id: SocketId, into: &mut Vec<u8>) -> Result<usize, Errno> {
     let mut buffer = [0; 4096];
@@ -322,13 +115,11 @@ fn no_way_there() {
     let mut net = Net::new(Faults::default());
     let client = net.client();
     let far = Endpoint {
-        address: [192, 168, 1, 1],
+        address: [192, 168, 1, 1].into(),
         port: 80,
     };
     assert_eq!(net.hosts[0].connect(client, far), Err(Errno::ENETUNREACH));
-    let datagram = net.hosts[0]
-        .socket(Kind::Datagram, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let datagram = socket(&mut net.hosts[0], Kind::Datagram, Family::V4);
     assert_eq!(
         net.hosts[0].send(datagram, b"x", Some(far)),
         Err(Errno::ENETUNREACH)
@@ -468,22 +259,16 @@ fn sixteen_listeners_and_no_port_twice() {
         net.listener(port, 4);
     }
     let host = &mut net.hosts[1];
-    let again = host
-        .socket(Kind::Stream, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let again = socket(host, Kind::Stream, Family::V4);
     let taken = Endpoint {
-        address: [0; 4],
+        address: [0; 4].into(),
         port: 7,
     };
     assert_eq!(host.bind(again, taken), Err(Errno::EADDRINUSE));
     // UDP has ports of its own.
-    let datagram = host
-        .socket(Kind::Datagram, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let datagram = socket(host, Kind::Datagram, Family::V4);
     assert_eq!(host.bind(datagram, taken), Ok(()));
-    let free = host
-        .socket(Kind::Stream, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let free = socket(host, Kind::Stream, Family::V4);
     host.bind(free, Endpoint::default()).expect("a free port");
     assert!(host.local(free).expect("bound").port >= 49152);
 }
@@ -491,21 +276,17 @@ fn sixteen_listeners_and_no_port_twice() {
 #[test]
 fn datagrams_keep_their_borders() {
     let mut net = Net::new(Faults::default());
-    let server = net.hosts[1]
-        .socket(Kind::Datagram, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let server = socket(&mut net.hosts[1], Kind::Datagram, Family::V4);
     net.hosts[1]
         .bind(
             server,
             Endpoint {
-                address: [0; 4],
+                address: [0; 4].into(),
                 port: 53,
             },
         )
         .expect("free");
-    let client = net.hosts[0]
-        .socket(Kind::Datagram, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let client = socket(&mut net.hosts[0], Kind::Datagram, Family::V4);
     let to = Endpoint {
         address: ADDRESS[1],
         port: 53,
@@ -544,9 +325,7 @@ fn datagrams_keep_their_borders() {
 #[test]
 fn ping_is_answered_and_seen() {
     let mut net = Net::new(Faults::default());
-    let ping = net.hosts[0]
-        .socket(Kind::Icmp, Owner::Program, Woken::default())
-        .expect("room for a socket");
+    let ping = socket(&mut net.hosts[0], Kind::Icmp, Family::V4);
     let to = Endpoint {
         address: ADDRESS[1],
         port: 0,
@@ -569,7 +348,7 @@ fn waiters_are_woken_for_every_byte_that_comes_after_they_looked() {
     let listener = net.listener(80, 4);
     let woken = Woken::default();
     let client = net.hosts[0]
-        .socket(Kind::Stream, Owner::Program, woken.clone())
+        .socket(Kind::Stream, Family::V4, Owner::Program, woken.clone())
         .expect("room for a socket");
     net.connect(client, 80, 1000).expect("listening");
     let (server, _) = net.until(100, |hosts| {
@@ -600,18 +379,18 @@ fn waiters_are_woken_for_every_byte_that_comes_after_they_looked() {
 fn without_a_card_there_is_still_localhost() {
     let port = Port::new(NoCard, NoCard, (), [2, 0, 0, 0, 0, 9]);
     let mut host: Stack<NoCard, NoCard, (), Woken> =
-        Stack::new(port, Address::Dhcp, BUDGET, 1, Moment(0));
+        Stack::new(port, Address::Dhcp, Address6::Off, BUDGET, 1, Moment(0));
     let at = Endpoint {
-        address: [127, 0, 0, 1],
+        address: [127, 0, 0, 1].into(),
         port: 7,
     };
     let listener = host
-        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .socket(Kind::Stream, Family::V4, Owner::Program, Woken::default())
         .expect("room for a socket");
     host.bind(listener, at).expect("localhost is ours");
     host.listen(listener, 4).expect("bound");
     let client = host
-        .socket(Kind::Stream, Owner::Program, Woken::default())
+        .socket(Kind::Stream, Family::V4, Owner::Program, Woken::default())
         .expect("room for a socket");
     let mut now = 0;
     let mut accepted = None;
@@ -627,9 +406,10 @@ fn without_a_card_there_is_still_localhost() {
         Some(Errno::ENETUNREACH)
     );
     let mut query = host.resolve_start("localhost").expect("known");
-    let mut addresses = [[0; 4]; 2];
-    assert_eq!(host.resolve_finish(&mut query, &mut addresses), Ok(1));
-    assert_eq!(addresses[0], [127, 0, 0, 1]);
+    assert_eq!(
+        host.resolve_finish(&mut query),
+        Ok(vec![[127, 0, 0, 1].into()])
+    );
 }
 
 #[test]
@@ -644,7 +424,7 @@ fn buffers_are_bounded_and_come_back() {
         let mut open = Vec::new();
         let refused = loop {
             let id = host
-                .socket(Kind::Stream, Owner::Program, Woken::default())
+                .socket(Kind::Stream, Family::V4, Owner::Program, Woken::default())
                 .expect("a fresh one has no buffers");
             open.push(id);
             match host.connect(id, to) {
@@ -655,7 +435,8 @@ fn buffers_are_bounded_and_come_back() {
         assert_eq!(refused, Err(Errno::ENOBUFS));
         assert_eq!(open.len(), 81);
         let mut datagrams = Vec::new();
-        while let Ok(id) = host.socket(Kind::Datagram, Owner::Program, Woken::default()) {
+        while let Ok(id) = host.socket(Kind::Datagram, Family::V4, Owner::Program, Woken::default())
+        {
             datagrams.push(id);
         }
         assert!(datagrams.is_empty(), "the budget is one for all");

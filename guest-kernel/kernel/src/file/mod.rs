@@ -92,6 +92,8 @@ pub trait FileOps: Send + Sync {
 
 /// What a socket can be asked besides reading and writing. Addresses are 4 or 16 bytes, ports in host order.
 pub trait SocketOps: Send + Sync {
+    /// Bytes of an address of this socket's family: 4 or 16.
+    fn address_len(&self) -> usize;
     /// Takes a local address.
     fn bind(&self, address: &[u8], port: u16) -> Result<(), Errno>;
     /// Waits for connections.

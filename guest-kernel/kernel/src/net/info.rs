@@ -3,7 +3,9 @@
 use super::DEFERRED;
 use crate::net;
 use abi::Errno;
-use abi::net::{Interface, NETINFO_INTERFACE, NETINFO_SOCKETS, SocketInfo};
+use abi::net::{
+    Interface, InterfaceAddress, NETINFO_ADDRESSES, NETINFO_INTERFACE, NETINFO_SOCKETS, SocketInfo,
+};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -13,6 +15,8 @@ pub enum Answer {
     Interface(Interface),
     /// All sockets.
     Sockets(Vec<SocketInfo>),
+    /// All addresses.
+    Addresses(Vec<InterfaceAddress>),
 }
 
 /// Looks up `what`, one of `abi::net::NETINFO_*`.
@@ -34,6 +38,7 @@ pub fn netinfo(what: i32) -> Result<Answer, Errno> {
             }
             Ok(Answer::Interface(interface))
         }
+        NETINFO_ADDRESSES => Ok(Answer::Addresses(net.stack.addresses())),
         NETINFO_SOCKETS => Ok(Answer::Sockets(net.stack.socket_infos())),
         _ => Err(Errno::EINVAL),
     }

@@ -29,7 +29,7 @@ use core::time::Duration;
 use event::{Event, SharedEvent};
 use kcore::net::interrupt::{Deferred, Step};
 use kcore::net::port::{NoCard, Port, Receive, Transmit};
-use kcore::net::settings::Address;
+use kcore::net::settings::{Address, Address6};
 use kcore::net::stack::{Change, Moment, Polled, Stack};
 use spin::Once;
 use tap::FrameTap;
@@ -133,16 +133,17 @@ pub fn init() {
         ),
     };
     HAS_CARD.store(card.is_some(), Ordering::Relaxed);
-    let address = if card.is_some() {
-        settings::get().ip
+    let (address, address6) = if card.is_some() {
+        (settings::get().ip, settings::get().ip6)
     } else {
-        Address::Dhcp
+        (Address::Dhcp, Address6::Off)
     };
     let seed = time::read_tsc() ^ time::wall_ns().rotate_left(32);
     let budget = crate::mm::raw::heap_size() as usize / BUDGET_SHARE;
     let stack = Stack::new(
         Port::new(rx, tx, FrameTap, mac),
         address,
+        address6,
         budget,
         seed,
         moment(),
@@ -442,6 +443,11 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Change::Down => f.write_str("address lost"),
+            Change::Up6 {
+                address,
+                prefix_len,
+            } => write!(f, "ipv6 address {address}/{prefix_len}"),
+            Change::Down6 { address } => write!(f, "ipv6 address {address} lost"),
             Change::Up {
                 address,
                 prefix_len,

@@ -6,13 +6,15 @@ use crate::net::{self, Net};
 use crate::sync::WaitQueue;
 use crate::time;
 use abi::net::{
-    AF_INET, AF_INET6, IPPROTO_ICMP, MSG_DONTWAIT, MSG_PEEK, SHUT_RD, SHUT_RDWR, SHUT_WR,
-    SO_KEEPALIVE_MS, SO_NODELAY, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
+    AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, MSG_DONTWAIT, MSG_PEEK, SHUT_RD, SHUT_RDWR,
+    SHUT_WR, SO_KEEPALIVE_MS, SO_NODELAY, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
 };
 use abi::{Errno, Stat};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
-use kcore::net::stack::{Endpoint, Half, Kind, NoDelay, Owner, SocketId, Take};
+use kcore::net::stack::{Endpoint, Family, Half, Kind, NoDelay, Owner, SocketId, Take};
 
 /// Connections that may wait to be accepted; the paper's `listen` does not say.
 const BACKLOG: usize = 32;
@@ -24,61 +26,87 @@ const RESOLVE_PERIOD: Duration = Duration::from_millis(20);
 /// An open socket.
 struct Socket {
     id: SocketId,
+    family: Family,
     event: Arc<Event>,
     _ticket: Ticket,
 }
 
 /// Makes a socket.
 pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<File, Errno> {
-    match family {
-        AF_INET => {}
-        AF_INET6 => return Err(Errno::EAFNOSUPPORT),
+    let family = match family {
+        AF_INET => Family::V4,
+        AF_INET6 => Family::V6,
         _ => return Err(Errno::EAFNOSUPPORT),
-    }
+    };
+    let icmp = match family {
+        Family::V4 => IPPROTO_ICMP,
+        Family::V6 => IPPROTO_ICMPV6,
+    };
     const TCP: i32 = 6;
     const UDP: i32 = 17;
     let kind = match (kind, protocol) {
         (SOCK_STREAM, 0 | TCP) => Kind::Stream,
         (SOCK_DGRAM, 0 | UDP) => Kind::Datagram,
-        (SOCK_RAW, IPPROTO_ICMP) => Kind::Icmp,
+        (SOCK_RAW, protocol) if protocol == icmp => Kind::Icmp,
         (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EPROTONOSUPPORT),
         _ => return Err(Errno::EINVAL),
     };
     let ticket = Ticket::new()?;
     let event = Arc::new(Event::new());
-    let id = net::lock()
-        .stack
-        .socket(kind, Owner::Program, SharedEvent(Arc::clone(&event)))?;
+    let id = net::lock().stack.socket(
+        kind,
+        family,
+        Owner::Program,
+        SharedEvent(Arc::clone(&event)),
+    )?;
     Ok(Arc::new(Socket {
         id,
+        family,
         event,
         _ticket: ticket,
     }))
 }
 
-fn endpoint(address: &[u8], port: u16) -> Result<Endpoint, Errno> {
-    match address.try_into() {
-        Ok(address) => Ok(Endpoint { address, port }),
-        Err(_) if address.len() == 16 => Err(Errno::EAFNOSUPPORT),
-        Err(_) => Err(Errno::EINVAL),
-    }
+/// The address of a program, which has the length of the socket's family.
+fn endpoint(family: Family, address: &[u8], port: u16) -> Result<Endpoint, Errno> {
+    let address = if let Ok(v4) = <[u8; 4]>::try_from(address) {
+        (family == Family::V4).then_some(IpAddr::from(v4))
+    } else if let Ok(v6) = <[u8; 16]>::try_from(address) {
+        (family == Family::V6).then_some(IpAddr::from(v6).to_canonical())
+    } else {
+        return Err(Errno::EINVAL);
+    };
+    Ok(Endpoint {
+        address: address.ok_or(Errno::EAFNOSUPPORT)?,
+        port,
+    })
 }
 
-fn peer(endpoint: Endpoint) -> Peer {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&endpoint.address);
+/// An IPv6 address as it is, an IPv4 address mapped into one.
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv6Addr::UNSPECIFIED,
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+    .octets()
+}
+
+/// An address as a program with a socket of that family sees it.
+fn peer(family: Family, endpoint: Endpoint) -> Peer {
+    let (address, address_len) = match (family, endpoint.address) {
+        (Family::V4, IpAddr::V4(v4)) => {
+            let mut address = [0; 16];
+            address[..4].copy_from_slice(&v4.octets());
+            (address, 4)
+        }
+        (_, address) => (mapped(address), 16),
+    };
     Peer {
         address,
-        address_len: 4,
+        address_len,
         port: endpoint.port,
     }
-}
-
-fn from_peer(peer: Peer) -> Result<Endpoint, Errno> {
-    endpoint(
-        &peer.address[..usize::from(peer.address_len).min(16)],
-        peer.port,
-    )
 }
 
 /// Whether a call may sleep.
@@ -204,8 +232,16 @@ impl FileOps for Socket {
 }
 
 impl SocketOps for Socket {
+    fn address_len(&self) -> usize {
+        match self.family {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        }
+    }
+
     fn bind(&self, address: &[u8], port: u16) -> Result<(), Errno> {
-        net::lock().stack.bind(self.id, endpoint(address, port)?)
+        let own = endpoint(self.family, address, port)?;
+        net::lock().stack.bind(self.id, own)
     }
 
     fn listen(&self) -> Result<(), Errno> {
@@ -213,7 +249,7 @@ impl SocketOps for Socket {
     }
 
     fn connect(&self, address: &[u8], port: u16, nonblock: bool) -> Result<(), Errno> {
-        let to = endpoint(address, port)?;
+        let to = endpoint(self.family, address, port)?;
         self.attempt(Sleep::from_nonblock(nonblock), |net| {
             let result = net.stack.connect(self.id, to);
             if result == Err(Errno::EINPROGRESS) {
@@ -232,15 +268,24 @@ impl SocketOps for Socket {
         Ok((
             Arc::new(Socket {
                 id,
+                family: self.family,
                 event,
                 _ticket: ticket,
             }),
-            peer(from),
+            peer(self.family, from),
         ))
     }
 
     fn send(&self, buf: &[u8], flags: i32, to: Option<Peer>) -> Result<usize, Errno> {
-        let to = to.map(from_peer).transpose()?;
+        let to = to
+            .map(|to| {
+                endpoint(
+                    self.family,
+                    &to.address[..usize::from(to.address_len)],
+                    to.port,
+                )
+            })
+            .transpose()?;
         self.send_all(buf, Sleep::from_flags(flags)?, to)
     }
 
@@ -251,15 +296,17 @@ impl SocketOps for Socket {
             Take::Consume
         };
         let (len, from) = self.receive(buf, Sleep::from_flags(flags)?, take)?;
-        Ok((len, Some(peer(from))))
+        Ok((len, Some(peer(self.family, from))))
     }
 
     fn local(&self) -> Result<Peer, Errno> {
-        net::lock().stack.local(self.id).map(peer)
+        let own = net::lock().stack.local(self.id)?;
+        Ok(peer(self.family, own))
     }
 
     fn peer(&self) -> Result<Peer, Errno> {
-        net::lock().stack.peer(self.id).map(peer)
+        let other = net::lock().stack.peer(self.id)?;
+        Ok(peer(self.family, other))
     }
 
     fn shutdown(&self, how: i32) -> Result<(), Errno> {
@@ -295,8 +342,8 @@ impl Drop for Socket {
     }
 }
 
-/// The IPv4 addresses of a name; how many were found.
-pub fn resolve(name: &str, out: &mut [[u8; 4]]) -> Result<usize, Errno> {
+/// The addresses of a name, those of IPv4 first and mapped into IPv6.
+pub fn resolve(name: &str) -> Result<Vec<[u8; 16]>, Errno> {
     let deadline = time::now() + RESOLVE_PATIENCE;
     let mut query = {
         let mut net = net::lock();
@@ -305,9 +352,10 @@ pub fn resolve(name: &str, out: &mut [[u8; 4]]) -> Result<usize, Errno> {
         query
     };
     loop {
-        match net::lock().stack.resolve_finish(&mut query, out) {
+        match net::lock().stack.resolve_finish(&mut query) {
             Err(Errno::EAGAIN) => {}
-            result => return result,
+            Err(error) => return Err(error),
+            Ok(addresses) => return Ok(addresses.into_iter().map(mapped).collect()),
         }
         let waited = time::sleep_until(time::now() + RESOLVE_PERIOD);
         if waited.is_err() || time::now() > deadline {

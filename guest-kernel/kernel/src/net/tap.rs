@@ -7,7 +7,8 @@ use crate::remote::channel;
 use crate::trace;
 use alloc::borrow::Cow;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use kcore::net::port::{Direction, Tap, tcp_ports};
+use kcore::net::frame::tcp_ports;
+use kcore::net::port::{Direction, Tap};
 use trace_record::payload::TEXT_MAX;
 use trace_record::{Class, Payload};
 

@@ -6,8 +6,8 @@
 use super::WORK;
 use super::secret::{self, Secret};
 use super::session::{IDLE_PING, Purpose, Root, Session, now_ms};
+use crate::net;
 use crate::net::event::SharedEvent;
-use crate::net::{self, Ip};
 use crate::println;
 use crate::time::{self, Instant};
 use abi::Errno;
@@ -18,7 +18,7 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use kcore::net::stack::{Kind, NoDelay, Owner, SocketId};
+use kcore::net::stack::{Family, Kind, NoDelay, Owner, SocketId};
 use protocol::client::{Client, Status, Ticket};
 use protocol::message::Ping;
 use protocol::wire::Wire;
@@ -181,11 +181,7 @@ impl Session {
         state.backoff = RETRY.0;
         if core::mem::take(&mut state.away_told) {
             let seconds = away.map_or(0, |since| (time::now() - since).as_secs());
-            println!(
-                "remote: {}:{} is back after {seconds} s",
-                Ip(self.server.address),
-                self.server.port
-            );
+            println!("remote: {} is back after {seconds} s", self.server);
         }
     }
 
@@ -215,11 +211,7 @@ impl Session {
         let state = &mut *state;
         if let Status::Refused(failure) = state.client.status() {
             if !core::mem::replace(&mut state.refusal_told, true) {
-                println!(
-                    "remote: {}:{} refuses us: {failure}",
-                    Ip(self.server.address),
-                    self.server.port
-                );
+                println!("remote: {} refuses us: {failure}", self.server);
                 self.drop_link(state, "refused");
                 self.event.signal();
             }
@@ -237,12 +229,15 @@ impl Session {
 
     fn connect(&self, state: &mut State) -> Instant {
         let mut net = net::lock();
-        if !net.stack.is_up() && self.server.address[0] != 127 {
+        if !net.stack.is_up() && !self.server.address.is_loopback() {
             state.why_away = "no network address".into();
             return time::now() + RETRY.0;
         }
         let event = SharedEvent(Arc::clone(&self.event));
-        let Ok(socket) = net.stack.socket(Kind::Stream, Owner::Kernel, event) else {
+        let Ok(socket) = net
+            .stack
+            .socket(Kind::Stream, Family::V4, Owner::Kernel, event)
+        else {
             state.why_away = Errno::ENOBUFS.text().into();
             return time::now() + RETRY.1;
         };
@@ -332,10 +327,8 @@ impl Session {
         if away && !state.away_told {
             state.away_told = true;
             println!(
-                "remote: {}:{} is away ({}); waiting for it",
-                Ip(self.server.address),
-                self.server.port,
-                state.why_away
+                "remote: {} is away ({}); waiting for it",
+                self.server, state.why_away
             );
         }
     }

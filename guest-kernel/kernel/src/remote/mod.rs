@@ -59,7 +59,10 @@ pub fn init() {
 }
 
 fn endpoint((address, port): ([u8; 4], u16)) -> Endpoint {
-    Endpoint { address, port }
+    Endpoint {
+        address: address.into(),
+        port,
+    }
 }
 
 /// The thread: looks after every session.

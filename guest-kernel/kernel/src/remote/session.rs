@@ -168,7 +168,7 @@ impl Session {
 
     /// Asks. Sleeps only while all slots are taken or the server was never reached.
     pub fn submit<C: Call>(&self, call: &C, about: About<'_>) -> Result<Asked, Errno> {
-        if self.server.address[0] != 127 && !net::has_card() {
+        if !self.server.address.is_loopback() && !net::has_card() {
             return Err(Errno::ENETUNREACH);
         }
         if let Secret::Unusable(_) = secret::get() {

@@ -3,10 +3,11 @@
 use super::files::{file, install};
 use super::{Call, CallResult};
 use crate::file::Peer;
+use crate::mm::raw::Plain;
 use crate::mm::user;
 use crate::net;
 use abi::Errno;
-use abi::net::{Interface, SocketInfo};
+use abi::net::Interface;
 
 /// Largest datagram or piece of a stream taken at once.
 const CHUNK: usize = 64 * 1024;
@@ -123,7 +124,12 @@ pub(super) fn sendto(call: &mut Call<'_>) -> CallResult {
     let to = if call.argument(4) == 0 {
         None
     } else {
-        Some(peer_argument(call, 4, 4)?)
+        // No argument is left for the length: it is that of the socket's family.
+        let len = file(call, 0)?
+            .as_socket()
+            .ok_or(Errno::ENOTSOCK)?
+            .address_len();
+        Some(peer_argument(call, 4, len as i32)?)
     };
     send_with(call, to)
 }
@@ -184,15 +190,19 @@ pub(super) fn netinfo(call: &mut Call<'_>) -> CallResult {
     match net::netinfo(call.int(0))? {
         net::Answer::Interface(_) if room < size_of::<Interface>() => Err(Errno::EINVAL),
         net::Answer::Interface(interface) => user::write(at, &interface).map(|()| 1),
-        net::Answer::Sockets(sockets) => {
-            let size = size_of::<SocketInfo>();
-            let count = sockets.len().min(room / size);
-            for (index, socket) in sockets[..count].iter().enumerate() {
-                user::write(at + (index * size) as u64, socket)?;
-            }
-            Ok(count)
-        }
+        net::Answer::Sockets(sockets) => write_array(at, room, &sockets),
+        net::Answer::Addresses(addresses) => write_array(at, room, &addresses),
     }
+}
+
+/// Writes as many as fit into `room` bytes; returns how many.
+fn write_array<T: Plain>(at: u64, room: usize, list: &[T]) -> CallResult {
+    let size = size_of::<T>();
+    let count = list.len().min(room / size);
+    for (index, item) in list[..count].iter().enumerate() {
+        user::write(at + (index * size) as u64, item)?;
+    }
+    Ok(count)
 }
 
 /// Longest name of the domain name system (RFC 1035 section 2.3.4), with its NUL.
@@ -200,13 +210,14 @@ const NAME_LEN: usize = 256;
 /// Addresses one call gives at most.
 const ADDRESSES: usize = 16;
 
-/// Writes the addresses of a name, 4 bytes each, as many as fit; returns how many.
+/// Writes the addresses of a name, 16 bytes each (IPv4 as ::ffff:a.b.c.d), as many as fit; returns
+/// how many.
 pub(super) fn resolve(call: &mut Call<'_>) -> CallResult {
     let name = user::string(call.argument(0), NAME_LEN)?;
     let name = core::str::from_utf8(&name).map_err(|_| Errno::EINVAL)?;
-    let mut addresses = [[0; 4]; ADDRESSES];
-    let room = (call.length(2)? / 4).min(ADDRESSES);
-    let count = net::resolve(name, &mut addresses[..room])?;
-    user::copy_out(call.argument(1), addresses[..count].as_flattened())?;
-    Ok(count)
+    let room = (call.length(2)? / 16).min(ADDRESSES);
+    let mut addresses = net::resolve(name)?;
+    addresses.truncate(room);
+    user::copy_out(call.argument(1), addresses.as_flattened())?;
+    Ok(addresses.len())
 }

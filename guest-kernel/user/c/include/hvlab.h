@@ -87,6 +87,7 @@ extern int errno;
 #define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
 #define MSG_DONTWAIT 64
 #define MSG_PEEK 2
 #define SHUT_RD 0

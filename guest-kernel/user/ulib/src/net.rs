@@ -5,33 +5,48 @@ use crate::io::{AsFd, OwnedFd};
 use crate::sys::{self, Fd};
 use abi::Errno;
 use abi::net::{
-    AF_INET, FD_SETSIZE, FdSet, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_NODELAY, SOCK_DGRAM, SOCK_STREAM,
+    AF_INET6, FD_SETSIZE, FdSet, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_NODELAY, SOCK_DGRAM, SOCK_STREAM,
     TimeVal,
 };
 use alloc_crate::vec::Vec;
-pub use core::net::{Ipv4Addr, SocketAddrV4};
+pub use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
-/// Addresses of a host, given as a name or in numbers.
-pub fn resolve(host: &str) -> Result<Vec<Ipv4Addr>> {
+/// Addresses of a host, given as a name or in numbers; those of IPv4 first.
+pub fn resolve(host: &str) -> Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(alloc_crate::vec![address]);
     }
-    if host == "localhost" {
-        return Ok(alloc_crate::vec![Ipv4Addr::LOCALHOST]);
-    }
-    let mut found = [[0; 4]; 8];
+    let mut found = [[0; 16]; 16];
     let count = sys::resolve(host, &mut found).on(host)?;
-    Ok(found[..count].iter().copied().map(Ipv4Addr::from).collect())
+    Ok(found[..count].iter().copied().map(canonical).collect())
 }
 
 /// The first address of `host`, with a port.
-pub fn socket_address(host: &str, port: u16) -> Result<SocketAddrV4> {
+pub fn socket_address(host: &str, port: u16) -> Result<SocketAddr> {
     let addresses = resolve(host)?;
     let first = addresses
         .first()
         .ok_or(Error::new(host, Errno::EHOSTUNREACH))?;
-    Ok(SocketAddrV4::new(*first, port))
+    Ok(SocketAddr::new(*first, port))
+}
+
+/// Every own address, of IPv6 and IPv4.
+pub fn any(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)
+}
+
+/// An IPv4 address that is written as one of IPv6, as itself.
+pub fn canonical(address: [u8; 16]) -> IpAddr {
+    IpAddr::from(address).to_canonical()
+}
+
+/// An address as our sockets take it: all are of IPv6, which reach IPv4, too.
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
 }
 
 /// Which half of a connection to close.
@@ -46,25 +61,25 @@ pub enum Shutdown {
 }
 
 fn socket(kind: i32) -> Result<OwnedFd> {
-    Ok(OwnedFd::new(sys::socket(AF_INET, kind, 0)?))
+    Ok(OwnedFd::new(sys::socket(AF_INET6, kind, 0)?))
 }
 
-fn bound(kind: i32, address: SocketAddrV4) -> Result<OwnedFd> {
+fn bound(kind: i32, address: SocketAddr) -> Result<OwnedFd> {
     let fd = socket(kind)?;
-    sys::bind(fd.fd(), &address.ip().octets(), address.port())?;
+    sys::bind(fd.fd(), &mapped(address.ip()), address.port())?;
     Ok(fd)
 }
 
-fn own_address(fd: Fd) -> Result<SocketAddrV4> {
-    let mut address = [0; 4];
+fn own_address(fd: Fd) -> Result<SocketAddr> {
+    let mut address = [0; 16];
     let port = sys::getsockname(fd, &mut address)?;
-    Ok(SocketAddrV4::new(Ipv4Addr::from(address), port))
+    Ok(SocketAddr::new(canonical(address), port))
 }
 
-fn peer_address(fd: Fd) -> Result<SocketAddrV4> {
-    let mut address = [0; 4];
+fn peer_address(fd: Fd) -> Result<SocketAddr> {
+    let mut address = [0; 16];
     let port = sys::getpeername(fd, &mut address)?;
-    Ok(SocketAddrV4::new(Ipv4Addr::from(address), port))
+    Ok(SocketAddr::new(canonical(address), port))
 }
 
 /// A TCP connection.
@@ -73,19 +88,19 @@ pub struct TcpStream(OwnedFd);
 
 impl TcpStream {
     /// Connects.
-    pub fn connect(address: SocketAddrV4) -> Result<Self> {
+    pub fn connect(address: SocketAddr) -> Result<Self> {
         let fd = socket(SOCK_STREAM)?;
-        sys::connect(fd.fd(), &address.ip().octets(), address.port())?;
+        sys::connect(fd.fd(), &mapped(address.ip()), address.port())?;
         Ok(Self(fd))
     }
 
     /// Own address.
-    pub fn local_addr(&self) -> Result<SocketAddrV4> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         own_address(self.fd())
     }
 
     /// Peer's address.
-    pub fn peer_addr(&self) -> Result<SocketAddrV4> {
+    pub fn peer_addr(&self) -> Result<SocketAddr> {
         peer_address(self.fd())
     }
 
@@ -126,23 +141,23 @@ impl AsFd for TcpStream {
 pub struct TcpListener(OwnedFd);
 
 impl TcpListener {
-    /// Listens on an own address; 0.0.0.0 means all.
-    pub fn bind(address: SocketAddrV4) -> Result<Self> {
+    /// Listens on an own address; `::` means all, 0.0.0.0 all of IPv4.
+    pub fn bind(address: SocketAddr) -> Result<Self> {
         let fd = bound(SOCK_STREAM, address)?;
         sys::listen(fd.fd())?;
         Ok(Self(fd))
     }
 
     /// The next connection.
-    pub fn accept(&self) -> Result<(TcpStream, SocketAddrV4)> {
-        let mut address = [0; 4];
+    pub fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
+        let mut address = [0; 16];
         let (fd, port) = sys::accept(self.fd(), &mut address)?;
-        let peer = SocketAddrV4::new(Ipv4Addr::from(address), port);
+        let peer = SocketAddr::new(canonical(address), port);
         Ok((TcpStream(OwnedFd::new(fd)), peer))
     }
 
     /// Own address.
-    pub fn local_addr(&self) -> Result<SocketAddrV4> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         own_address(self.fd())
     }
 }
@@ -159,34 +174,34 @@ pub struct UdpSocket(OwnedFd);
 
 impl UdpSocket {
     /// Binds to an own address; port 0 lets the kernel choose.
-    pub fn bind(address: SocketAddrV4) -> Result<Self> {
+    pub fn bind(address: SocketAddr) -> Result<Self> {
         Ok(Self(bound(SOCK_DGRAM, address)?))
     }
 
     /// Fixes the peer, so that `read` and `write` work.
-    pub fn connect(&self, peer: SocketAddrV4) -> Result<()> {
-        Ok(sys::connect(self.fd(), &peer.ip().octets(), peer.port())?)
+    pub fn connect(&self, peer: SocketAddr) -> Result<()> {
+        Ok(sys::connect(self.fd(), &mapped(peer.ip()), peer.port())?)
     }
 
     /// Sends one datagram.
-    pub fn send_to(&self, bytes: &[u8], to: SocketAddrV4) -> Result<usize> {
+    pub fn send_to(&self, bytes: &[u8], to: SocketAddr) -> Result<usize> {
         Ok(sys::sendto(
             self.fd(),
             bytes,
             0,
-            &to.ip().octets(),
+            &mapped(to.ip()),
             to.port(),
         )?)
     }
 
     /// Receives one datagram.
-    pub fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddrV4)> {
+    pub fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
         let (len, address, port) = sys::recvfrom(self.fd(), buffer, 0)?;
-        Ok((len, SocketAddrV4::new(Ipv4Addr::from(address), port)))
+        Ok((len, SocketAddr::new(canonical(address), port)))
     }
 
     /// Own address.
-    pub fn local_addr(&self) -> Result<SocketAddrV4> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         own_address(self.fd())
     }
 }

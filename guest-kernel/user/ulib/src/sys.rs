@@ -315,22 +315,28 @@ pub fn seek(fd: Fd, offset: i64) -> SysResult<u64> {
     Ok(call!(nr::seek, fd, offset)? as u64)
 }
 
-/// Sends a datagram; the address has 4 bytes.
-pub fn sendto(fd: Fd, bytes: &[u8], flags: i32, address: &[u8; 4], port: u16) -> SysResult<usize> {
+/// Sends a datagram to an address of the socket's family: 4 bytes, or 16. EINVAL for more.
+pub fn sendto(fd: Fd, bytes: &[u8], flags: i32, address: &[u8], port: u16) -> SysResult<usize> {
+    // The call has no length: the kernel reads as many bytes as the family has.
+    let mut padded = [0; 16];
+    padded
+        .get_mut(..address.len())
+        .ok_or(Errno::EINVAL)?
+        .copy_from_slice(address);
     call!(
         nr::sendto,
         fd,
         bytes.as_ptr(),
         bytes.len(),
         flags,
-        address.as_ptr(),
+        padded.as_ptr(),
         port
     )
 }
 
-/// Receives a datagram; length, sender's address and port.
-pub fn recvfrom(fd: Fd, buffer: &mut [u8], flags: i32) -> SysResult<(usize, [u8; 4], u16)> {
-    let mut address = [0u8; 4];
+/// Receives a datagram; length, sender's address (of an IPv4 socket the first four bytes) and port.
+pub fn recvfrom(fd: Fd, buffer: &mut [u8], flags: i32) -> SysResult<(usize, [u8; 16], u16)> {
+    let mut address = [0u8; 16];
     let mut port = 0i32;
     let len = call!(
         nr::recvfrom,
@@ -400,8 +406,19 @@ pub fn sockets(list: &mut [abi::net::SocketInfo]) -> SysResult<usize> {
     Ok(count.min(list.len()))
 }
 
-/// Looks a host name up; returns how many addresses were written.
-pub fn resolve(name: &str, addresses: &mut [[u8; 4]]) -> SysResult<usize> {
+/// All addresses of the network interface; returns how many were written.
+pub fn addresses(list: &mut [abi::net::InterfaceAddress]) -> SysResult<usize> {
+    let count = call!(
+        nr::netinfo,
+        abi::net::NETINFO_ADDRESSES,
+        list.as_mut_ptr(),
+        size_of_val(list)
+    )?;
+    Ok(count.min(list.len()))
+}
+
+/// Looks a host name up; returns how many addresses were written, those of IPv4 as ::ffff:a.b.c.d.
+pub fn resolve(name: &str, addresses: &mut [[u8; 16]]) -> SysResult<usize> {
     let name = c_string(name)?;
     let count = call!(
         nr::resolve,

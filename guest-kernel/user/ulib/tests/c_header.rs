@@ -76,6 +76,7 @@ fn header() -> String {
         ("SOCK_DGRAM", net::SOCK_DGRAM.into()),
         ("SOCK_RAW", net::SOCK_RAW.into()),
         ("IPPROTO_ICMP", net::IPPROTO_ICMP.into()),
+        ("IPPROTO_ICMPV6", net::IPPROTO_ICMPV6.into()),
         ("MSG_DONTWAIT", net::MSG_DONTWAIT.into()),
         ("MSG_PEEK", net::MSG_PEEK.into()),
         ("SHUT_RD", net::SHUT_RD.into()),

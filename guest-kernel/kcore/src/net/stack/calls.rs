@@ -4,19 +4,25 @@ use super::datagram::Datagram;
 use super::raw::Raw;
 use super::stream::Stream;
 use super::{
-    Core, EPHEMERAL_FIRST, Endpoint, Entry, Half, Kind, NoDelay, Notify, Owner, Proto, Readiness,
-    SocketId, Stack, Take,
+    Core, EPHEMERAL_FIRST, Endpoint, Entry, Family, Half, Kind, NoDelay, Notify, Owner, Proto,
+    Readiness, SocketId, Stack, Take,
 };
 use crate::net::port::{Receive, Tap, Transmit};
 use abi::Errno;
 
 impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
-    /// A new socket of a program or of the kernel.
-    pub fn socket(&mut self, kind: Kind, owner: Owner, notify: N) -> Result<SocketId, Errno> {
+    /// A new socket of a program or of the kernel. Both families share one space of ports.
+    pub fn socket(
+        &mut self,
+        kind: Kind,
+        family: Family,
+        owner: Owner,
+        notify: N,
+    ) -> Result<SocketId, Errno> {
         let proto = match kind {
-            Kind::Stream => Proto::Stream(Stream::new()),
-            Kind::Datagram => Proto::Datagram(Datagram::new(&mut self.core)?),
-            Kind::Icmp => Proto::Raw(Raw::new(&mut self.core)?),
+            Kind::Stream => Proto::Stream(Stream::new(family)),
+            Kind::Datagram => Proto::Datagram(Datagram::new(&mut self.core, family)?),
+            Kind::Icmp => Proto::Raw(Raw::new(&mut self.core, family)?),
         };
         let shown = Readiness::default();
         Ok(self.insert(Entry {
@@ -182,7 +188,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
     pub fn local(&self, id: SocketId) -> Result<Endpoint, Errno> {
         Ok(match &self.entry_ref(id)?.proto {
             Proto::Stream(stream) => stream.local(&self.core),
-            Proto::Datagram(datagram) => datagram.local(&self.core),
+            Proto::Datagram(datagram) => datagram.local(),
             Proto::Raw(raw) => raw.local(),
         })
     }
@@ -283,9 +289,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
             Some(SocketId(index)) != except
                 && match (&entry.proto, kind) {
                     (Proto::Stream(stream), Kind::Stream) => stream.holds_port(port),
-                    (Proto::Datagram(datagram), Kind::Datagram) => {
-                        datagram.local(&self.core).port == port
-                    }
+                    (Proto::Datagram(datagram), Kind::Datagram) => datagram.local().port == port,
                     _ => false,
                 }
         })

@@ -1,13 +1,13 @@
 //! UDP sockets.
 
-use super::{Core, Endpoint, Half, Readiness, Take, infos::padded};
+use super::infos::endpoints_info;
+use super::{Core, Endpoint, Family, Half, Readiness, Take};
 use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_DGRAM, SocketInfo};
 use alloc::vec;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
-use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 
 /// Bytes that may wait to be read, and to be sent.
 const BUFFER: usize = 32 * 1024;
@@ -18,6 +18,8 @@ pub const DATAGRAM_MAX: usize = MTU - 20 - 8;
 
 pub(super) struct Datagram {
     handle: SocketHandle,
+    /// What `bind` said, any before.
+    bound: Endpoint,
     peer: Option<Endpoint>,
     read_shut: bool,
     write_shut: bool,
@@ -28,10 +30,11 @@ fn packets() -> udp::PacketBuffer<'static> {
 }
 
 impl Datagram {
-    pub(super) fn new(core: &mut Core) -> Result<Self, Errno> {
+    pub(super) fn new(core: &mut Core, family: Family) -> Result<Self, Errno> {
         core.reserve(2 * BUFFER)?;
         Ok(Self {
             handle: core.sockets.add(udp::Socket::new(packets(), packets())),
+            bound: Endpoint::any(family),
             peer: None,
             read_shut: false,
             write_shut: false,
@@ -43,28 +46,21 @@ impl Datagram {
     }
 
     pub(super) fn bind(&mut self, core: &mut Core, to: Endpoint) -> Result<(), Errno> {
-        let address = Ipv4Address::from(to.address);
-        let endpoint = IpListenEndpoint {
-            addr: (!address.is_unspecified()).then_some(IpAddress::Ipv4(address)),
-            port: to.port,
-        };
         self.socket(core)
-            .bind(endpoint)
+            .bind(to.listening())
             .map_err(|error| match error {
                 udp::BindError::InvalidState => Errno::EINVAL,
                 udp::BindError::Unaddressable => Errno::EADDRNOTAVAIL,
-            })
+            })?;
+        self.bound = to;
+        Ok(())
     }
 
     fn bind_to_any(&mut self, core: &mut Core, port: u16) -> Result<(), Errno> {
         if self.socket(core).is_open() {
             return Ok(());
         }
-        let any = Endpoint {
-            address: [0; 4],
-            port,
-        };
-        self.bind(core, any)
+        self.bind(core, Endpoint { port, ..self.bound })
     }
 
     pub(super) fn connect(
@@ -76,10 +72,32 @@ impl Datagram {
         if to.port == 0 {
             return Err(Errno::EADDRNOTAVAIL);
         }
-        core.check_route(Ipv4Address::from(to.address))?;
+        self.check_peer(core, to)?;
         self.bind_to_any(core, port)?;
         self.peer = Some(to);
+        self.drop_strays(core);
         Ok(())
+    }
+
+    fn check_peer(&self, core: &Core, peer: Endpoint) -> Result<(), Errno> {
+        if !self.bound.can_call(peer.address) {
+            return Err(Errno::ENETUNREACH);
+        }
+        core.check_route(peer.address)
+    }
+
+    /// Forgets what came first and is not for us: a connected socket hears only its peer, one for
+    /// IPv4 nothing else (smoltcp's "any address" is of both families).
+    pub(super) fn drop_strays(&mut self, core: &mut Core) {
+        let (bound, peer) = (self.bound, self.peer);
+        let socket = self.socket(core);
+        while let Ok((_, meta)) = socket.peek() {
+            let from = Endpoint::from_smoltcp(meta.endpoint);
+            if bound.hears(from.address) && peer.is_none_or(|peer| peer == from) {
+                break;
+            }
+            let _ = socket.recv();
+        }
     }
 
     pub(super) fn send(
@@ -93,13 +111,13 @@ impl Datagram {
         if self.write_shut {
             return Err(Errno::EPIPE);
         }
-        if to.port == 0 || to.address == [0; 4] {
+        if to.port == 0 || to.address.is_unspecified() {
             return Err(Errno::EINVAL);
         }
         if data.len() > DATAGRAM_MAX {
             return Err(Errno::EMSGSIZE);
         }
-        core.check_route(Ipv4Address::from(to.address))?;
+        self.check_peer(core, to)?;
         self.bind_to_any(core, port)?;
         match self.socket(core).send_slice(data, to.smoltcp()) {
             Ok(()) => Ok(data.len()),
@@ -117,26 +135,14 @@ impl Datagram {
         if self.read_shut {
             return Ok((0, Endpoint::default()));
         }
-        let peer = self.peer;
-        let socket = self.socket(core);
-        loop {
-            let Ok((_, meta)) = socket.peek() else {
-                return Err(Errno::EAGAIN);
-            };
-            let from = Endpoint::from_smoltcp(meta.endpoint);
-            let wanted = peer.is_none_or(|peer| peer == from);
-            let copied = match take {
-                Take::Peek if wanted => socket.peek().ok().map(|(data, _)| copy(data, buffer)),
-                _ => socket
-                    .recv()
-                    .ok()
-                    .map(|(data, _)| if wanted { copy(data, buffer) } else { 0 }),
-            };
-            // A connected socket hears only its peer.
-            if wanted {
-                return Ok((copied.unwrap_or(0), from));
-            }
-        }
+        let received = match take {
+            Take::Consume => self.socket(core).recv(),
+            Take::Peek => self.socket(core).peek().map(|(data, meta)| (data, *meta)),
+        };
+        let (data, meta) = received.map_err(|_| Errno::EAGAIN)?;
+        let received = (copy(data, buffer), Endpoint::from_smoltcp(meta.endpoint));
+        self.drop_strays(core);
+        Ok(received)
     }
 
     pub(super) fn shutdown(&mut self, half: Half) -> Result<(), Errno> {
@@ -152,15 +158,8 @@ impl Datagram {
         core.remove(self.handle, 2 * BUFFER);
     }
 
-    pub(super) fn local(&self, core: &Core) -> Endpoint {
-        let endpoint = core.sockets.get::<udp::Socket<'_>>(self.handle).endpoint();
-        Endpoint {
-            address: match endpoint.addr {
-                Some(IpAddress::Ipv4(address)) => address.octets(),
-                None => [0; 4],
-            },
-            port: endpoint.port,
-        }
+    pub(super) fn local(&self) -> Endpoint {
+        self.bound
     }
 
     pub(super) fn peer(&self) -> Option<Endpoint> {
@@ -178,18 +177,11 @@ impl Datagram {
 
     pub(super) fn info(&self, core: &Core, kernel: u32) -> SocketInfo {
         let socket = core.sockets.get::<udp::Socket<'_>>(self.handle);
-        let (local, remote) = (self.local(core), self.peer.unwrap_or_default());
         SocketInfo {
-            kind: SOCK_DGRAM as u8,
-            address_len: 4,
-            local_port: local.port,
-            remote_port: remote.port,
-            local: padded(local.address),
-            remote: padded(remote.address),
             receive_queue: socket.recv_queue() as u32,
             send_queue: socket.send_queue() as u32,
             kernel,
-            ..SocketInfo::default()
+            ..endpoints_info(SOCK_DGRAM, self.bound, self.peer)
         }
     }
 }

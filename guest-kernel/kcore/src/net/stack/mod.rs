@@ -17,24 +17,28 @@ mod interface;
 mod names;
 mod raw;
 mod stream;
+mod types;
 
 use crate::net::port::{MTU, Port, Receive, Tap, Transmit};
-use crate::net::settings::{Address, StaticAddress};
+use crate::net::settings::{Address, Address6, StaticAddress};
 use abi::Errno;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
 };
 use smoltcp::socket::{dhcpv4, dns, tcp};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpEndpoint, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, Ipv6Cidr};
 
 use datagram::Datagram;
 pub use names::Query;
 use raw::Raw;
 use stream::Stream;
+pub use types::*;
 
 /// Frames one [`Stack::poll`] takes from the card before it lets others have the stack.
 const FRAMES_PER_POLL: usize = 64;
@@ -48,103 +52,6 @@ const ORPHAN_LIFE_US: u64 = 60_000_000;
 const RESET_LIFE_US: u64 = 5_000_000;
 /// First port given out by itself (RFC 6335 section 6).
 const EPHEMERAL_FIRST: u16 = 49152;
-/// The loopback address.
-const LOCALHOST: Ipv4Address = Ipv4Address::new(127, 0, 0, 1);
-
-/// A moment, in microseconds since boot.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Moment(pub u64);
-
-impl Moment {
-    fn smoltcp(self) -> Instant {
-        Instant::from_micros(self.0 as i64)
-    }
-}
-
-/// An IPv4 address and a port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Endpoint {
-    /// Address; zero means any.
-    pub address: [u8; 4],
-    /// Port; zero means any.
-    pub port: u16,
-}
-
-impl Endpoint {
-    fn smoltcp(self) -> IpEndpoint {
-        IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::from(self.address)), self.port)
-    }
-
-    fn from_smoltcp(endpoint: IpEndpoint) -> Self {
-        let IpAddress::Ipv4(address) = endpoint.addr;
-        Self {
-            address: address.octets(),
-            port: endpoint.port,
-        }
-    }
-}
-
-/// A socket of this stack. The owner must [`Stack::close`] it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SocketId(usize);
-
-/// What `socket` can make.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// TCP.
-    Stream,
-    /// UDP.
-    Datagram,
-    /// Raw ICMP.
-    Icmp,
-}
-
-/// Who owns a socket: programs, or the kernel for its own connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
-    /// A process.
-    Program,
-    /// Remote files, trace.
-    Kernel,
-}
-
-/// What `select` may find.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Readiness {
-    /// A read would not sleep.
-    pub readable: bool,
-    /// A write would not sleep.
-    pub writable: bool,
-    /// An error waits.
-    pub except: bool,
-}
-
-/// Wakes whoever waits for a socket.
-pub trait Notify {
-    /// The socket's readiness may have changed.
-    fn notify(&self);
-}
-
-/// What `recv` leaves behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Take {
-    /// Nothing: the data is consumed.
-    Consume,
-    /// The data (MSG_PEEK).
-    Peek,
-}
-
-/// Which half `shutdown` closes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Half {
-    /// No more reads.
-    Read,
-    /// No more writes.
-    Write,
-    /// Neither.
-    Both,
-}
-
 enum Proto {
     Stream(Stream),
     Datagram(Datagram),
@@ -167,35 +74,6 @@ struct Lease {
     until: Option<Moment>,
 }
 
-/// What happened in a [`Stack::poll`] that a person may want to read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// An address was configured.
-    Up {
-        /// Own address.
-        address: [u8; 4],
-        /// Bits of the network prefix.
-        prefix_len: u8,
-        /// Default gateway.
-        gateway: Option<[u8; 4]>,
-        /// Name server.
-        dns: Option<[u8; 4]>,
-    },
-    /// The address was lost.
-    Down,
-}
-
-/// What to do after a [`Stack::poll`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Polled {
-    /// Frames remain: poll again soon.
-    pub more: bool,
-    /// Poll again at this time, frames or not.
-    pub deadline: Option<Moment>,
-    /// News about the interface.
-    pub change: Option<Change>,
-}
-
 /// The stack over a card.
 pub struct Stack<Rx, Tx, T, N> {
     port: Port<Rx, Tx, T>,
@@ -203,9 +81,12 @@ pub struct Stack<Rx, Tx, T, N> {
     entries: Vec<Option<Entry<N>>>,
     dhcp: Option<SocketHandle>,
     dns: SocketHandle,
-    queries: usize,
+    /// Open questions to the name server.
+    questions: usize,
     lease: Lease,
-    change: Option<Change>,
+    /// IPv6 addresses as last told.
+    addresses6: Vec<Ipv6Cidr>,
+    changes: VecDeque<Change>,
 }
 
 /// What the kinds of sockets share.
@@ -236,28 +117,31 @@ impl Core {
     }
 
     /// Whether packets to this address have a way out.
-    fn check_route(&self, to: Ipv4Address) -> Result<(), Errno> {
+    fn check_route(&self, to: IpAddr) -> Result<(), Errno> {
         if to.is_loopback() {
             return Ok(());
         }
-        if !self.lease_up {
-            return Err(Errno::ENETUNREACH);
-        }
-        let near = self
-            .iface
-            .ip_addrs()
-            .iter()
-            .any(|cidr| cidr.contains_addr(&IpAddress::Ipv4(to)));
-        if near || to.is_broadcast() || self.has_gateway {
+        let near = || {
+            let to = IpAddress::from(to);
+            let mut own = self.iface.ip_addrs().iter();
+            own.any(|cidr| cidr.contains_addr(&to))
+        };
+        let reachable = match to {
+            IpAddr::V4(to) => self.lease_up && (near() || to.is_broadcast() || self.has_gateway),
+            IpAddr::V6(to) => {
+                !to.is_unspecified()
+                    && (near() || self.iface.routes().get_default_ipv6_route().is_some())
+            }
+        };
+        if reachable {
             Ok(())
         } else {
             Err(Errno::ENETUNREACH)
         }
     }
 
-    /// Whether this address is ours, or the unspecified one.
-    fn check_own(&self, address: [u8; 4]) -> Result<(), Errno> {
-        let address = Ipv4Address::from(address);
+    /// Whether this address is ours, or an unspecified one.
+    fn check_own(&self, address: IpAddr) -> Result<(), Errno> {
         if address.is_unspecified() || self.iface.has_ip_addr(address) {
             Ok(())
         } else {
@@ -280,6 +164,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
     pub fn new(
         mut port: Port<Rx, Tx, T>,
         address: Address,
+        address6: Address6,
         budget: usize,
         seed: u64,
         now: Moment,
@@ -287,6 +172,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         let mac = HardwareAddress::Ethernet(EthernetAddress(port.mac()));
         let mut config = Config::new(mac);
         config.random_seed = seed;
+        config.slaac = address6 == Address6::Router;
         let iface = Interface::new(config, &mut port, now.smoltcp());
         let mut sockets = SocketSet::new(Vec::new());
         let dns = sockets.add(dns::Socket::new(&[], Vec::new()));
@@ -314,10 +200,12 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
             entries: Vec::new(),
             dhcp,
             dns,
-            queries: 0,
+            questions: 0,
             lease: Lease::default(),
-            change: None,
+            addresses6: Vec::new(),
+            changes: VecDeque::new(),
         };
+        stack.configure6(address6);
         match address {
             Address::Dhcp => stack.configure(Lease::default()),
             Address::Static(StaticAddress {
@@ -363,6 +251,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
             }
         }
         self.note_ends(Errno::ECONNRESET, Errno::ECONNREFUSED);
+        self.drop_strays();
         more
     }
 
@@ -402,17 +291,19 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         }
         more |= self.port.has_looped();
         self.follow_dhcp();
+        self.follow_router();
         self.refill_listeners();
         self.bury_orphans();
         self.wake();
+        let change = self.changes.pop_front();
         Polled {
-            more,
+            more: more || !self.changes.is_empty(),
             deadline: self
                 .core
                 .iface
                 .poll_at(instant, &self.core.sockets)
                 .map(|at| Moment(at.total_micros().max(0) as u64)),
-            change: self.change.take(),
+            change,
         }
     }
 
@@ -421,6 +312,15 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         for entry in self.entries.iter_mut().flatten() {
             if let Proto::Stream(stream) = &mut entry.proto {
                 stream.note_end(&mut self.core, established, connecting);
+            }
+        }
+    }
+
+    /// Forgets datagrams that came to a socket which is not to hear them.
+    fn drop_strays(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            if let Proto::Datagram(datagram) = &mut entry.proto {
+                datagram.drop_strays(&mut self.core);
             }
         }
     }

@@ -1,101 +1,82 @@
 //! Names of other machines.
 
-use super::{LOCALHOST, Notify, Stack};
+use super::{Notify, Stack};
 use crate::net::port::{Receive, Tap, Transmit};
-use crate::net::settings::parse_ipv4;
 use abi::Errno;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
 use smoltcp::socket::dns;
-use smoltcp::wire::{DnsQueryType, IpAddress};
+use smoltcp::wire::DnsQueryType;
 
-/// Names being asked for at the same time.
-const QUERIES_MAX: usize = 16;
+/// Questions to the name server at the same time: a name is two.
+const QUESTIONS_MAX: usize = 32;
 
-/// A name being asked for.
-pub struct Query(Answer);
-
-enum Answer {
-    Known([u8; 4]),
-    Pending(dns::QueryHandle),
-    Done,
+/// A name being asked for: its IPv4 addresses, then its IPv6 addresses.
+pub struct Query {
+    /// What is known.
+    found: Vec<IpAddr>,
+    /// Questions still open, the one whose answers come first last.
+    open: Vec<dns::QueryHandle>,
 }
 
 impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
-    /// Starts asking the name server for a name's IPv4 addresses.
+    /// Starts asking the name server for a name's addresses.
     pub fn resolve_start(&mut self, name: &str) -> Result<Query, Errno> {
-        if name.eq_ignore_ascii_case("localhost") {
-            return Ok(Query(Answer::Known(LOCALHOST.octets())));
-        }
-        if let Some(address) = parse_ipv4(name) {
-            return Ok(Query(Answer::Known(address)));
+        let known = if name.eq_ignore_ascii_case("localhost") {
+            Some(Ipv4Addr::LOCALHOST.into())
+        } else {
+            name.parse().ok()
+        };
+        let mut query = Query {
+            found: known.into_iter().collect(),
+            open: Vec::new(),
+        };
+        if known.is_some() {
+            return Ok(query);
         }
         if self.lease.dns.is_none() {
             return Err(Errno::ENETUNREACH);
         }
-        if self.queries >= QUERIES_MAX {
+        if self.questions + 2 > QUESTIONS_MAX {
             return Err(Errno::EAGAIN);
         }
         let socket = self.core.sockets.get_mut::<dns::Socket<'_>>(self.dns);
-        let handle = socket
-            .start_query(self.core.iface.context(), name, DnsQueryType::A)
-            .map_err(|error| match error {
+        for kind in [DnsQueryType::Aaaa, DnsQueryType::A] {
+            let question = socket.start_query(self.core.iface.context(), name, kind);
+            query.open.push(question.map_err(|error| match error {
                 dns::StartQueryError::NoFreeSlot => Errno::EAGAIN,
                 dns::StartQueryError::InvalidName => Errno::EINVAL,
                 dns::StartQueryError::NameTooLong => Errno::ENAMETOOLONG,
-            })?;
-        self.queries += 1;
-        Ok(Query(Answer::Pending(handle)))
+            })?);
+            self.questions += 1;
+        }
+        Ok(query)
     }
 
-    /// The addresses, or EAGAIN while the name server has not answered; any other result ends the
-    /// query.
-    pub fn resolve_finish(
-        &mut self,
-        query: &mut Query,
-        out: &mut [[u8; 4]],
-    ) -> Result<usize, Errno> {
-        let handle = match query.0 {
-            Answer::Known(address) => {
-                query.0 = Answer::Done;
-                return match out.first_mut() {
-                    Some(slot) => {
-                        *slot = address;
-                        Ok(1)
-                    }
-                    None => Ok(0),
-                };
-            }
-            Answer::Done => return Err(Errno::EINVAL),
-            Answer::Pending(handle) => handle,
-        };
+    /// The addresses, or EAGAIN while the name server has not answered. ENOENT: the name has none.
+    pub fn resolve_finish(&mut self, query: &mut Query) -> Result<Vec<IpAddr>, Errno> {
         let socket = self.core.sockets.get_mut::<dns::Socket<'_>>(self.dns);
-        let addresses = match socket.get_query_result(handle) {
-            Err(dns::GetQueryResultError::Pending) => return Err(Errno::EAGAIN),
-            Err(dns::GetQueryResultError::Failed) => {
-                query.0 = Answer::Done;
-                self.queries -= 1;
-                return Err(Errno::ENOENT);
+        while let Some(&question) = query.open.last() {
+            match socket.get_query_result(question) {
+                Err(dns::GetQueryResultError::Pending) => return Err(Errno::EAGAIN),
+                Err(dns::GetQueryResultError::Failed) => {}
+                Ok(addresses) => query.found.extend(addresses.into_iter().map(IpAddr::from)),
             }
-            Ok(addresses) => addresses,
-        };
-        query.0 = Answer::Done;
-        self.queries -= 1;
-        let mut count = 0;
-        for (slot, address) in out.iter_mut().zip(addresses) {
-            let IpAddress::Ipv4(address) = address;
-            *slot = address.octets();
-            count += 1;
+            query.open.pop();
+            self.questions -= 1;
         }
-        Ok(count)
+        if query.found.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        Ok(core::mem::take(&mut query.found))
     }
 
     /// Forgets a query nobody waits for any more.
     pub fn resolve_cancel(&mut self, query: Query) {
-        if let Answer::Pending(handle) = query.0 {
-            self.core
-                .sockets
-                .get_mut::<dns::Socket<'_>>(self.dns)
-                .cancel_query(handle);
-            self.queries -= 1;
+        let socket = self.core.sockets.get_mut::<dns::Socket<'_>>(self.dns);
+        for question in query.open {
+            socket.cancel_query(question);
+            self.questions -= 1;
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Raw ICMP sockets, for `ping`. As in Linux: a program sends an ICMP message without an IP
-//! header and receives one with it.
+//! Raw ICMP sockets, for `ping`. As in Linux: a program sends a message without an IP header; it
+//! receives ICMP with one (raw(7)), ICMPv6 without (RFC 3542 section 3).
 
-use super::{Core, Endpoint, Readiness, Take, datagram::copy, infos::padded};
+use super::datagram::copy;
+use super::infos::endpoints_info;
+use super::{Core, Endpoint, Family, Readiness, Take};
 use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_RAW, SocketInfo};
@@ -10,7 +12,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::raw;
 use smoltcp::wire::{
-    Icmpv4Packet, IpAddress, IpProtocol, IpVersion, Ipv4Address, Ipv4Packet, Ipv4Repr,
+    Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, IpRepr, IpVersion, Ipv4Packet, Ipv6Packet,
 };
 
 /// Bytes of an ICMP header.
@@ -19,13 +21,12 @@ pub const ICMP_HEADER_LEN: usize = 8;
 const BUFFER: usize = 16 * 1024;
 /// Messages that may wait in each direction.
 const MESSAGES: usize = 32;
-/// Bytes of an IP header without options.
-const IP_HEADER_LEN: usize = 20;
 /// Linux's default.
 const HOP_LIMIT: u8 = 64;
 
 pub(super) struct Raw {
     handle: SocketHandle,
+    family: Family,
     bound: Endpoint,
     peer: Option<Endpoint>,
 }
@@ -35,17 +36,17 @@ fn packets() -> raw::PacketBuffer<'static> {
 }
 
 impl Raw {
-    pub(super) fn new(core: &mut Core) -> Result<Self, Errno> {
+    pub(super) fn new(core: &mut Core, family: Family) -> Result<Self, Errno> {
         core.reserve(2 * BUFFER)?;
-        let socket = raw::Socket::new(
-            Some(IpVersion::Ipv4),
-            Some(IpProtocol::Icmp),
-            packets(),
-            packets(),
-        );
+        let (version, protocol) = match family {
+            Family::V4 => (IpVersion::Ipv4, IpProtocol::Icmp),
+            Family::V6 => (IpVersion::Ipv6, IpProtocol::Icmpv6),
+        };
+        let socket = raw::Socket::new(Some(version), Some(protocol), packets(), packets());
         Ok(Self {
             handle: core.sockets.add(socket),
-            bound: Endpoint::default(),
+            family,
+            bound: Endpoint::any(family),
             peer: None,
         })
     }
@@ -66,42 +67,45 @@ impl Raw {
         message: &[u8],
         to: Option<Endpoint>,
     ) -> Result<usize, Errno> {
-        let to = to.or(self.peer).ok_or(Errno::EDESTADDRREQ)?;
-        let to = Ipv4Address::from(to.address);
-        if message.len() < ICMP_HEADER_LEN {
+        let to = to.or(self.peer).ok_or(Errno::EDESTADDRREQ)?.address;
+        if message.len() < ICMP_HEADER_LEN || to.is_unspecified() {
             return Err(Errno::EINVAL);
         }
-        if message.len() > MTU - IP_HEADER_LEN {
-            return Err(Errno::EMSGSIZE);
+        if to.is_ipv4() != self.bound.address.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
         }
         core.check_route(to)?;
-        let from = match self.bound.address {
-            [0, 0, 0, 0] => core
-                .iface
-                .get_source_address(&IpAddress::Ipv4(to))
-                .ok_or(Errno::ENETUNREACH)?,
-            address => IpAddress::Ipv4(Ipv4Address::from(address)),
+        let to = IpAddress::from(to);
+        let from = if self.bound.address.is_unspecified() {
+            core.iface
+                .get_source_address(&to)
+                .ok_or(Errno::ENETUNREACH)?
+        } else {
+            self.bound.address.into()
         };
-        let IpAddress::Ipv4(src_addr) = from;
-        let header = Ipv4Repr {
-            src_addr,
-            dst_addr: to,
-            next_header: IpProtocol::Icmp,
-            payload_len: message.len(),
-            hop_limit: HOP_LIMIT,
+        let protocol = match self.family {
+            Family::V4 => IpProtocol::Icmp,
+            Family::V6 => IpProtocol::Icmpv6,
         };
+        let header = IpRepr::new(from, to, protocol, message.len(), HOP_LIMIT);
+        let packet_len = header.header_len() + message.len();
+        if packet_len > MTU {
+            return Err(Errno::EMSGSIZE);
+        }
         let socket = core.sockets.get_mut::<raw::Socket<'_>>(self.handle);
         let packet = socket
-            .send(IP_HEADER_LEN + message.len())
+            .send(packet_len)
             .map_err(|raw::SendError::BufferFull| Errno::EAGAIN)?;
-        header.emit(
-            &mut Ipv4Packet::new_unchecked(&mut *packet),
-            &ChecksumCapabilities::default(),
-        );
-        let body = &mut packet[IP_HEADER_LEN..];
+        header.emit(&mut *packet, &ChecksumCapabilities::default());
+        let body = &mut packet[header.header_len()..];
         body.copy_from_slice(message);
         // The checksum is not the program's business.
-        Icmpv4Packet::new_unchecked(body).fill_checksum();
+        match (from, to) {
+            (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
+                Icmpv6Packet::new_unchecked(body).fill_checksum(&from, &to);
+            }
+            _ => Icmpv4Packet::new_unchecked(body).fill_checksum(),
+        }
         Ok(message.len())
     }
 
@@ -118,15 +122,18 @@ impl Raw {
                 Take::Peek => socket.peek(),
             }
             .map_err(|_| Errno::EAGAIN)?;
-            let from = match Ipv4Packet::new_checked(packet) {
-                Ok(header) => Endpoint {
-                    address: header.src_addr().octets(),
-                    port: 0,
-                },
-                Err(_) => continue,
+            let Some((source, message)) = opened(self.family, packet) else {
+                if take == Take::Peek {
+                    let _ = socket.recv();
+                }
+                continue;
+            };
+            let from = Endpoint {
+                address: source.into(),
+                port: 0,
             };
             if take == Take::Peek || self.peer.is_none_or(|peer| peer == from) {
-                return Ok((copy(packet, buffer), from));
+                return Ok((copy(message, buffer), from));
             }
         }
     }
@@ -155,14 +162,24 @@ impl Raw {
     pub(super) fn info(&self, core: &Core, kernel: u32) -> SocketInfo {
         let socket = core.sockets.get::<raw::Socket<'_>>(self.handle);
         SocketInfo {
-            kind: SOCK_RAW as u8,
-            address_len: 4,
-            local: padded(self.bound.address),
-            remote: padded(self.peer.unwrap_or_default().address),
             receive_queue: socket.recv_queue() as u32,
             send_queue: socket.send_queue() as u32,
             kernel,
-            ..SocketInfo::default()
+            ..endpoints_info(SOCK_RAW, self.bound, self.peer)
+        }
+    }
+}
+
+/// Who sent a packet, and what of it a program sees.
+fn opened(family: Family, packet: &[u8]) -> Option<(IpAddress, &[u8])> {
+    match family {
+        Family::V4 => {
+            let header = Ipv4Packet::new_checked(packet).ok()?;
+            Some((header.src_addr().into(), packet))
+        }
+        Family::V6 => {
+            let header = Ipv6Packet::new_checked(packet).ok()?;
+            Some((header.src_addr().into(), header.payload()))
         }
     }
 }

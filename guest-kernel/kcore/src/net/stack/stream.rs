@@ -1,16 +1,18 @@
 //! TCP sockets: fresh, listening, connecting, connected.
 
 use super::infos::{connection_info, endpoint_info};
-use super::{CONNECT_TIMEOUT, Core, Endpoint, Half, NoDelay, Readiness, Take, USER_TIMEOUT};
+use super::{
+    CONNECT_TIMEOUT, Core, Endpoint, Family, Half, NoDelay, Readiness, Take, USER_TIMEOUT,
+};
 use abi::Errno;
 use abi::net::SocketInfo;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Duration;
-use smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 
 /// Bytes a connection may hold that nobody read yet; also the largest window.
 const RECEIVE_BUFFER: usize = 128 * 1024;
@@ -82,23 +84,21 @@ fn new_socket(nodelay: NoDelay, timeout: Duration) -> tcp::Socket<'static> {
     socket
 }
 
-/// smoltcp's way to say "any address".
-fn listen_endpoint(at: Endpoint) -> IpListenEndpoint {
-    let address = Ipv4Address::from(at.address);
-    IpListenEndpoint {
-        addr: (!address.is_unspecified()).then_some(IpAddress::Ipv4(address)),
-        port: at.port,
-    }
-}
-
 impl Listener {
     fn refill(&mut self, core: &mut Core, nodelay: NoDelay) -> bool {
         let before = self.waiting.is_none();
         if let Some(handle) = self.waiting
             && core.tcp(handle).state() != State::Listen
         {
-            self.queue.push_back(handle);
             self.waiting = None;
+            let caller = core.tcp(handle).remote_endpoint();
+            if caller.is_none_or(|caller| self.at.hears(caller.addr.into())) {
+                self.queue.push_back(handle);
+            } else {
+                // smoltcp's "any address" is of both families. The caller hears that nobody listens.
+                core.tcp_mut(handle).abort();
+                core.orphans.push((handle, core.now));
+            }
         }
         // A request that was reset during the handshake listens again, or is closed.
         self.queue.retain(|&handle| {
@@ -113,7 +113,7 @@ impl Listener {
         if self.waiting.is_none() && self.queue.len() < self.backlog && core.reserve(BYTES).is_ok()
         {
             let mut socket = new_socket(nodelay, CONNECT_TIMEOUT);
-            match socket.listen(listen_endpoint(self.at)) {
+            match socket.listen(self.at.listening()) {
                 Ok(()) => self.waiting = Some(core.sockets.add(socket)),
                 Err(_) => core.budget += BYTES,
             }
@@ -129,10 +129,10 @@ impl Listener {
 }
 
 impl Stream {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(family: Family) -> Self {
         Self {
             role: Role::Fresh,
-            bound: Endpoint::default(),
+            bound: Endpoint::any(family),
             nodelay: NoDelay::Off,
             keep_alive: None,
         }
@@ -194,25 +194,21 @@ impl Stream {
             }
             Role::Fresh => {}
         }
-        let address = Ipv4Address::from(to.address);
-        if to.port == 0 || address.is_unspecified() {
+        if to.port == 0 || to.address.is_unspecified() {
             return Err(Errno::EADDRNOTAVAIL);
         }
-        if address.is_broadcast() || address.is_multicast() {
+        let broadcast = matches!(to.address, IpAddr::V4(address) if address.is_broadcast());
+        if broadcast || to.address.is_multicast() || !self.bound.can_call(to.address) {
             return Err(Errno::ENETUNREACH);
         }
-        core.check_route(address)?;
+        core.check_route(to.address)?;
         if self.bound.port == 0 {
             self.bound.port = port;
         }
         core.reserve(BYTES)?;
         let mut socket = new_socket(self.nodelay, CONNECT_TIMEOUT);
         let connected = socket
-            .connect(
-                core.iface.context(),
-                to.smoltcp(),
-                listen_endpoint(self.bound),
-            )
+            .connect(core.iface.context(), to.smoltcp(), self.bound.listening())
             .map_err(|error| match error {
                 tcp::ConnectError::InvalidState => Errno::EINVAL,
                 tcp::ConnectError::Unaddressable => Errno::EADDRNOTAVAIL,

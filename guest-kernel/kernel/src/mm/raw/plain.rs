@@ -3,7 +3,7 @@
 use abi::Stat;
 use abi::file::DirEntry;
 use abi::info::{MemoryInfo, ProcessInfo, TimeSpec, TraceStats};
-use abi::net::{FdSet, Interface, SocketInfo, TimeVal};
+use abi::net::{FdSet, Interface, InterfaceAddress, SocketInfo, TimeVal};
 
 /// A structure without padding of which any bytes are a valid value.
 ///
@@ -32,6 +32,7 @@ plain!(
     TraceStats,
     FdSet,
     Interface,
+    InterfaceAddress,
     SocketInfo,
     TimeVal,
 );

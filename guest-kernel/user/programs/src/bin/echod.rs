@@ -1,7 +1,7 @@
 //! echod: send back what comes.
 #![no_std]
 #![no_main]
-use ulib::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use ulib::net::{TcpListener, TcpStream, UdpSocket};
 use ulib::prelude::*;
 
 ulib::main!(
@@ -17,7 +17,7 @@ const DATAGRAM_MAX: usize = 1472;
 fn main() -> Result<()> {
     let options = env::options("up:")?;
     let port = options.number('p', ECHO_PORT)?;
-    let own = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let own = ulib::net::any(port);
     if options.has('u') {
         let socket = UdpSocket::bind(own)?;
         let mut buffer = [0; DATAGRAM_MAX];

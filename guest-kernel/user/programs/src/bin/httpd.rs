@@ -1,7 +1,7 @@
 //! httpd: serve files by HTTP.
 #![no_std]
 #![no_main]
-use ulib::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use ulib::net::{TcpListener, TcpStream};
 use ulib::prelude::*;
 
 ulib::main!(
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let options = env::options("p:q")?;
     let port = options.number('p', 80)?;
     let folder = *options.operands.first().unwrap_or(&"/");
-    let listener = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    let listener = TcpListener::bind(ulib::net::any(port))?;
     println!("httpd: {folder} on port {port}");
     loop {
         let (stream, peer) = listener.accept()?;

@@ -1,7 +1,8 @@
 //! ifconfig: show the network interface.
 #![no_std]
 #![no_main]
-use ulib::net::Ipv4Addr;
+use ulib::abi::net::{ADDRESS_OWN, ADDRESS_ROUTER, InterfaceAddress};
+use ulib::net::{IpAddr, Ipv4Addr};
 use ulib::prelude::*;
 
 ulib::main!(
@@ -11,6 +12,8 @@ ulib::main!(
 
 fn main() -> Result<()> {
     let net = sys::interface()?;
+    let mut addresses = [InterfaceAddress::default(); 16];
+    let count = sys::addresses(&mut addresses)?;
     let mac: Vec<String> = net.mac.iter().map(|byte| format!("{byte:02x}")).collect();
     println!(
         "net0     {} mtu {} {}",
@@ -23,6 +26,14 @@ fn main() -> Result<()> {
         Ipv4Addr::from(net.address),
         net.prefix_len
     );
+    for address in &addresses[..count] {
+        let shown = ulib::net::canonical(address.address);
+        match (shown, address.role) {
+            (IpAddr::V6(_), ADDRESS_OWN) => println!("address  {shown}/{}", address.prefix_len),
+            (IpAddr::V6(_), ADDRESS_ROUTER) => println!("router   {shown}"),
+            _ => {}
+        }
+    }
     println!("gateway  {}", Ipv4Addr::from(net.gateway));
     println!("dns      {}", Ipv4Addr::from(net.dns));
     if net.lease_seconds > 0 {

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use ulib::io::{AsFd, OwnedFd, STDIN};
-use ulib::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use ulib::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use ulib::prelude::*;
 
 ulib::main!(
@@ -23,17 +23,17 @@ fn main() -> Result<()> {
             tcp(stream)
         }
         (false, true, [number]) => {
-            let own = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port(number)?);
+            let own = ulib::net::any(port(number)?);
             let (stream, _) = TcpListener::bind(own)?.accept()?;
             tcp(stream)
         }
         (true, false, [host, number]) => {
             let peer = ulib::net::socket_address(host, port(number)?)?;
-            let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+            let socket = UdpSocket::bind(ulib::net::any(0))?;
             udp(socket, Some(peer))
         }
         (true, true, [number]) => {
-            let own = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port(number)?);
+            let own = ulib::net::any(port(number)?);
             udp(UdpSocket::bind(own)?, None)
         }
         _ => Err(Error::Usage),
@@ -68,7 +68,7 @@ fn tcp(mut stream: TcpStream) -> Result<()> {
 }
 
 /// Each read of standard input is a datagram. Without a peer, the first one to write becomes it.
-fn udp(socket: UdpSocket, mut peer: Option<SocketAddrV4>) -> Result<()> {
+fn udp(socket: UdpSocket, mut peer: Option<SocketAddr>) -> Result<()> {
     let mut buffer = [0; BUFFER_BYTES];
     loop {
         let both = [socket.fd(), STDIN];

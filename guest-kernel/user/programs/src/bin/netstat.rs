@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use ulib::abi::net::{SOCK_DGRAM, SOCK_STREAM, SocketInfo};
-use ulib::net::Ipv4Addr;
+use ulib::net::{IpAddr, SocketAddr};
 use ulib::prelude::*;
 
 ulib::main!(
@@ -43,17 +43,21 @@ fn main() -> Result<()> {
             if socket.kernel == 1 { 'k' } else { ' ' },
             socket.receive_queue,
             socket.send_queue,
-            address(&socket.local, socket.local_port),
-            address(&socket.remote, socket.remote_port),
+            address(socket, &socket.local, socket.local_port),
+            address(socket, &socket.remote, socket.remote_port),
         );
     }
     Ok(())
 }
 
-fn address(bytes: &[u8; 16], port: u16) -> String {
-    let address = Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]);
-    match port {
-        0 => format!("{address}:*"),
-        port => format!("{address}:{port}"),
+fn address(socket: &SocketInfo, bytes: &[u8; 16], port: u16) -> String {
+    let address = match *bytes {
+        [a, b, c, d, ..] if socket.address_len == 4 => IpAddr::from([a, b, c, d]),
+        v6 => v6.into(),
+    };
+    match (port, address) {
+        (0, IpAddr::V4(v4)) => format!("{v4}:*"),
+        (0, IpAddr::V6(v6)) => format!("[{v6}]:*"),
+        _ => SocketAddr::new(address, port).to_string(),
     }
 }

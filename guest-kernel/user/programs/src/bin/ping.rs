@@ -2,8 +2,9 @@
 #![no_std]
 #![no_main]
 use core::time::Duration;
-use ulib::abi::net::{AF_INET, IPPROTO_ICMP, SOCK_RAW};
+use ulib::abi::net::{AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, SOCK_RAW};
 use ulib::io::{AsFd, OwnedFd};
+use ulib::net::IpAddr;
 use ulib::prelude::*;
 use ulib::time::Instant;
 
@@ -15,9 +16,7 @@ ulib::main!(
      Status 0 if any answer came."
 );
 
-const ECHO_REQUEST: u8 = 8;
-const ECHO_REPLY: u8 = 0;
-/// Type, code, checksum, identifier, sequence (RFC 792).
+/// Type, code, checksum, identifier, sequence (RFC 792, RFC 4443 section 4.1).
 const HEADER_BYTES: usize = 8;
 const DATA_MAX: usize = 1400;
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,16 +28,15 @@ fn main() -> Result<i32> {
     };
     let count: u16 = options.number('c', 4)?;
     let bytes = options.number('s', 56usize)?.min(DATA_MAX);
-    let peer = ulib::net::socket_address(host, 0)?;
-    let socket = OwnedFd::new(sys::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)?);
+    let peer = ulib::net::socket_address(host, 0)?.ip();
+    let echo = Echo::new(peer)?;
     let identifier = process::id() as u16;
-    println!("ping {host} ({}): {bytes} bytes of data", peer.ip());
+    println!("ping {host} ({peer}): {bytes} bytes of data");
     let mut answers = 0;
     for sequence in 1..=count {
         let start = Instant::now();
-        let request = echo_request(identifier, sequence, bytes);
-        sys::sendto(socket.fd(), &request, 0, &peer.ip().octets(), 0)?;
-        if let Some(from) = answer(&socket, identifier, sequence, start)? {
+        echo.ask(identifier, sequence, bytes)?;
+        if let Some(from) = echo.answer(identifier, sequence, start)? {
             let took = start.elapsed();
             println!(
                 "{bytes} bytes from {from}: sequence {sequence}, {} ms",
@@ -61,55 +59,67 @@ fn milliseconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
 }
 
-fn echo_request(identifier: u16, sequence: u16, bytes: usize) -> Vec<u8> {
-    let mut packet = vec![ECHO_REQUEST, 0, 0, 0];
-    packet.extend(identifier.to_be_bytes());
-    packet.extend(sequence.to_be_bytes());
-    packet.extend((0..bytes).map(|index| index as u8));
-    let sum = checksum(&packet);
-    packet[2..4].copy_from_slice(&sum.to_be_bytes());
-    packet
+/// A raw socket for one peer, and what an echo is in its family.
+struct Echo {
+    socket: OwnedFd,
+    peer: IpAddr,
+    request: u8,
+    reply: u8,
 }
 
-/// RFC 1071.
-fn checksum(packet: &[u8]) -> u16 {
-    let words = packet.chunks(2).map(|pair| match *pair {
-        [high, low] => u32::from(u16::from_be_bytes([high, low])),
-        [high] => u32::from(high) << 8,
-        _ => 0,
-    });
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+impl Echo {
+    fn new(peer: IpAddr) -> Result<Self> {
+        let (family, protocol, request, reply) = match peer {
+            IpAddr::V4(_) => (AF_INET, IPPROTO_ICMP, 8, 0),
+            IpAddr::V6(_) => (AF_INET6, IPPROTO_ICMPV6, 128, 129),
+        };
+        Ok(Self {
+            socket: OwnedFd::new(sys::socket(family, SOCK_RAW, protocol)?),
+            peer,
+            request,
+            reply,
+        })
     }
-    !(sum as u16)
-}
 
-/// Waits a second for our answer; who sent it.
-fn answer(
-    socket: &OwnedFd,
-    identifier: u16,
-    sequence: u16,
-    start: Instant,
-) -> Result<Option<ulib::net::Ipv4Addr>> {
-    let mut buffer = [0; DATA_MAX + 100];
-    loop {
-        let left = SECOND.saturating_sub(start.elapsed());
-        if ulib::net::wait_readable(&[socket.fd()], Some(left))?.is_empty() {
-            return Ok(None);
-        }
-        let (len, from, _) = sys::recvfrom(socket.fd(), &mut buffer, 0)?;
-        let mut packet = &buffer[..len];
-        // A raw socket may hand out the IP header too.
-        if let Some(first @ 0x45..=0x4f) = packet.first() {
-            packet = packet.get(usize::from(first & 0x0f) * 4..).unwrap_or(&[]);
-        }
-        let ours = packet.len() >= HEADER_BYTES
-            && packet[0] == ECHO_REPLY
-            && packet[4..6] == identifier.to_be_bytes()
-            && packet[6..8] == sequence.to_be_bytes();
-        if ours {
-            return Ok(Some(from.into()));
+    /// The kernel fills the checksum in.
+    fn ask(&self, identifier: u16, sequence: u16, bytes: usize) -> Result<()> {
+        let mut message = vec![self.request, 0, 0, 0];
+        message.extend(identifier.to_be_bytes());
+        message.extend(sequence.to_be_bytes());
+        message.extend((0..bytes).map(|index| index as u8));
+        let fd = self.socket.fd();
+        match self.peer {
+            IpAddr::V4(peer) => sys::sendto(fd, &message, 0, &peer.octets(), 0)?,
+            IpAddr::V6(peer) => sys::sendto(fd, &message, 0, &peer.octets(), 0)?,
+        };
+        Ok(())
+    }
+
+    /// Waits a second for our answer; who sent it.
+    fn answer(&self, identifier: u16, sequence: u16, start: Instant) -> Result<Option<IpAddr>> {
+        let mut buffer = [0; DATA_MAX + 100];
+        loop {
+            let left = SECOND.saturating_sub(start.elapsed());
+            if ulib::net::wait_readable(&[self.socket.fd()], Some(left))?.is_empty() {
+                return Ok(None);
+            }
+            let (len, from, _) = sys::recvfrom(self.socket.fd(), &mut buffer, 0)?;
+            let mut message = &buffer[..len];
+            // Of IPv4, the IP header comes with it.
+            if let (IpAddr::V4(_), Some(first @ 0x45..=0x4f)) = (self.peer, message.first()) {
+                message = message.get(usize::from(first & 0x0f) * 4..).unwrap_or(&[]);
+            }
+            let ours = message.len() >= HEADER_BYTES
+                && message[0] == self.reply
+                && message[4..6] == identifier.to_be_bytes()
+                && message[6..8] == sequence.to_be_bytes();
+            if ours {
+                let [a, b, c, d, ..] = from;
+                return Ok(Some(match self.peer {
+                    IpAddr::V4(_) => [a, b, c, d].into(),
+                    IpAddr::V6(_) => from.into(),
+                }));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use protocol::noise::{Channel, Key};
-use ulib::net::{Shutdown, SocketAddrV4, TcpStream};
+use ulib::net::{Shutdown, SocketAddr, TcpStream};
 use ulib::prelude::*;
 use ulib::time::Instant;
 
@@ -94,7 +94,7 @@ fn median(mut values: Vec<u64>) -> u64 {
     values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
-fn send(host: SocketAddrV4, bytes: u64) -> Result<()> {
+fn send(host: SocketAddr, bytes: u64) -> Result<()> {
     let mut stream = TcpStream::connect(host)?;
     writeln!(stream, "send {bytes}")?;
     pieces(bytes, |piece| stream.write_all(piece))?;
@@ -104,7 +104,7 @@ fn send(host: SocketAddrV4, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-fn receive(host: SocketAddrV4, bytes: u64) -> Result<()> {
+fn receive(host: SocketAddr, bytes: u64) -> Result<()> {
     let mut stream = TcpStream::connect(host)?;
     writeln!(stream, "receive {bytes}")?;
     drain(&mut stream, bytes)

@@ -1,7 +1,7 @@
 //! tcpbench: measure TCP throughput.
 #![no_std]
 #![no_main]
-use ulib::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use ulib::net::{Shutdown, TcpListener, TcpStream};
 use ulib::prelude::*;
 use ulib::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     let options = env::options("srp:m:")?;
     let port = options.number('p', PORT)?;
     if options.has('s') {
-        let listener = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+        let listener = TcpListener::bind(ulib::net::any(port))?;
         println!("tcpbench: port {port}");
         loop {
             let (stream, peer) = listener.accept()?;

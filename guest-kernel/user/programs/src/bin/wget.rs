@@ -52,17 +52,27 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Host, port and path.
+/// Host (of an IPv6 address without its brackets, RFC 3986 section 3.2.2), port and path.
 fn parse(url: &str) -> Result<(&str, u16, &str)> {
     let rest = url.strip_prefix("http://").ok_or("only http:// is known")?;
     let (authority, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
-    match authority.split_once(':') {
-        Some((host, port)) => Ok((host, port.parse().map_err(|_| "bad port")?, path)),
-        None => Ok((authority, 80, path)),
-    }
+    let (host, port) = match authority.strip_prefix('[').map(|v6| v6.split_once(']')) {
+        Some(Some((v6, ""))) => (v6, None),
+        Some(Some((v6, port))) => (v6, Some(port.strip_prefix(':').ok_or("bad port")?)),
+        Some(None) => return Err(Error::from("a [ without its ]")),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| "bad port")?,
+        None => 80,
+    };
+    Ok((host, port, path))
 }
 
 /// What the answer's head says about its body.
@@ -79,8 +89,12 @@ fn request(url: &str) -> Result<(Reader, Head)> {
     for _ in 0..REDIRECTIONS_MAX {
         let (host, port, path) = parse(&url)?;
         let mut stream = TcpStream::connect(ulib::net::socket_address(host, port)?)?;
+        let authority = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: hvlab-wget\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: hvlab-wget\r\n\
              Accept: */*\r\nConnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes())?;
@@ -89,7 +103,7 @@ fn request(url: &str) -> Result<(Reader, Head)> {
         url = match (head.status, head.location.as_deref()) {
             (200, _) => return Ok((reader, head)),
             (301 | 302 | 303 | 307 | 308, Some(to)) if to.starts_with('/') => {
-                format!("http://{host}:{port}{to}")
+                format!("http://{authority}{to}")
             }
             (301 | 302 | 303 | 307 | 308, Some(to)) => to.to_owned(),
             (status, _) => return Err(Error::Message(format!("{url}: HTTP status {status}"))),

@@ -5,11 +5,14 @@ use crate::ensure;
 use crate::pointers::bad_addresses;
 use core::time::Duration;
 use ulib::abi::net::{
-    AF_INET, MSG_DONTWAIT, MSG_PEEK, NETINFO_INTERFACE, SOCK_DGRAM, SOCK_STREAM, SocketInfo,
+    AF_INET, AF_INET6, MSG_DONTWAIT, MSG_PEEK, NETINFO_INTERFACE, SOCK_DGRAM, SOCK_STREAM,
+    SocketInfo,
 };
 use ulib::abi::syscall::number as nr;
 use ulib::io::AsFd;
-use ulib::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use ulib::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
+};
 use ulib::prelude::*;
 use ulib::sys::wild;
 
@@ -26,12 +29,13 @@ pub const TESTS: &[Test] = &[
     with(Needs::Network, "udp", datagrams),
     with(Needs::Network, "tcp", streams),
     with(Needs::Network, "tcprefused", nobody_listens),
+    with(Needs::Network, "ipv6", both_families),
     with(Needs::Network, "tcpfork", server_with_children),
     with(Needs::Network, "selectsocket", select_on_sockets),
 ];
 
-fn loopback(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
 }
 
 fn bad_arguments() -> Check {
@@ -167,21 +171,68 @@ fn netinfo_lists_sockets() -> Check {
 }
 
 fn resolve_knows_numbers_and_refuses_bad_names() -> Check {
-    let mut found = [[0; 4]; 4];
-    same(
-        "addresses in numbers",
-        sys::resolve("10.1.2.3", &mut found),
-        Ok(1),
-    )?;
-    same("the address", found[0], [10, 1, 2, 3])?;
-    same("of localhost", sys::resolve("localhost", &mut found), Ok(1))?;
-    same("the address", found[0], [127, 0, 0, 1])?;
+    let mut found = [[0; 16]; 4];
+    for (name, wanted) in [
+        ("10.1.2.3", IpAddr::from([10, 1, 2, 3])),
+        ("localhost", [127, 0, 0, 1].into()),
+        ("fd00::1", Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into()),
+    ] {
+        same(name, sys::resolve(name, &mut found), Ok(1))?;
+        same(name, ulib::net::canonical(found[0]), wanted)?;
+    }
     for name in ["", "a..b", ".", &"x".repeat(64), &"a.".repeat(130)] {
-        let result = sys::resolve(name, &mut [[0; 4]; 4]);
+        let result = sys::resolve(name, &mut [[0; 16]; 4]);
         let wanted = [Errno::EINVAL, Errno::ENAMETOOLONG];
         refused(&format!("the name {name:?}"), result, &wanted)?;
     }
     Ok(())
+}
+
+/// A socket of IPv6 hears and calls both families, one of IPv4 only its own.
+fn both_families() -> Check {
+    let both = TcpListener::bind(ulib::net::any(0))?;
+    let port = both.local_addr()?.port();
+    for address in [
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+        Ipv4Addr::LOCALHOST.into(),
+    ] {
+        let mut client = TcpStream::connect(SocketAddr::new(address, port))?;
+        let (mut server, peer) = both.accept()?;
+        same("the peer", peer, client.local_addr()?)?;
+        same("its address", peer.ip(), address)?;
+        client.write_all(b"hello")?;
+        let mut buffer = [0; 5];
+        server.read_exact(&mut buffer)?;
+        same("received", &buffer, b"hello")?;
+        let mut raw = [0; 16];
+        sys::getpeername(client.fd(), &mut raw)?;
+        let mapped = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        same("as the call writes it", Ipv6Addr::from(raw), mapped)?;
+    }
+    let four = TcpListener::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))?;
+    let there = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), four.local_addr()?.port());
+    let result = TcpStream::connect(there);
+    refused("IPv6 to IPv4's listener", result, &[Errno::ECONNREFUSED])?;
+    for (family, len) in [(AF_INET, 16), (AF_INET6, 4)] {
+        let fd = io::OwnedFd::new(sys::socket(family, SOCK_STREAM, 0)?);
+        let result = sys::bind(fd.fd(), &[0; 16][..len], 0);
+        refused(
+            "an address of the other length",
+            result,
+            &[Errno::EAFNOSUPPORT],
+        )?;
+    }
+    let first = UdpSocket::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0))?;
+    let second = UdpSocket::bind(ulib::net::any(0))?;
+    let to = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), second.local_addr()?.port());
+    same("sent", first.send_to(b"hello", to)?, 5)?;
+    let mut buffer = [0; 16];
+    let (len, from) = second.recv_from(&mut buffer)?;
+    same("received", &buffer[..len], b"hello")?;
+    same("the sender", from, first.local_addr()?)
 }
 
 fn datagrams() -> Check {
