@@ -3,6 +3,7 @@
 //! A row is caught when each experiment that it names gives the verdict that it names, for its reason: the row's text
 //! stands in the reason or in a finding of that verdict.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -126,6 +127,10 @@ pub struct Matrix {
     pub rows: Vec<Row>,
     /// Experiments that no row of the whole table names.
     pub without_defect: Vec<String>,
+    /// Different sets of defects that an experiment caught; see [`Matrix::compare_rows`].
+    pub different: usize,
+    /// Experiments that caught the same defects and no other: they count as one.
+    pub alike: Vec<Vec<String>>,
     /// Machines booted.
     pub machines: u32,
     /// From start to end, in milliseconds.
@@ -147,6 +152,31 @@ impl Matrix {
                 }),
             }
         }
+    }
+
+    /// Finds the experiments that caught the same defects, once all rows are there.
+    pub fn compare_rows(&mut self) {
+        let mut caught: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for row in &self.rows {
+            for cell in row.cells.iter().filter(|cell| cell.catch == Catch::Caught) {
+                caught
+                    .entry(&cell.experiment)
+                    .or_default()
+                    .push(&row.option);
+            }
+        }
+        let mut by_defects: BTreeMap<Vec<&str>, Vec<String>> = BTreeMap::new();
+        for (experiment, defects) in caught {
+            by_defects
+                .entry(defects)
+                .or_default()
+                .push(experiment.to_owned());
+        }
+        self.different = by_defects.len();
+        self.alike = by_defects
+            .into_values()
+            .filter(|experiments| experiments.len() > 1)
+            .collect();
     }
 
     /// 0 when every defect was caught and everything passed without one, 2 when something did not run, else 1.
@@ -214,6 +244,18 @@ impl Matrix {
                 one_line(&names, 4000)
             );
         }
+        for experiments in &self.alike {
+            let line = format!(
+                "the same defects, so they count as one: {}",
+                experiments.join(" ")
+            );
+            let _ = writeln!(out, "{}", one_line(&line, width));
+        }
+        let _ = writeln!(
+            out,
+            "{} experiments caught something that no other caught so",
+            self.different
+        );
         let _ = writeln!(out, "{}", self.summary());
         out
     }
@@ -260,6 +302,33 @@ mod tests {
 
     fn catch(contains: &str, line: ResultLine) -> Catch {
         Row::judge(&planted(contains), &[line], 1).catch()
+    }
+
+    #[test]
+    fn experiments_with_the_same_defects_count_as_one() {
+        let cell = |experiment: &str, catch| Cell {
+            experiment: experiment.into(),
+            catch,
+            verdict: None,
+            reason: String::new(),
+        };
+        let row = |option: &str, cells: &[(&str, Catch)]| Row {
+            option: option.into(),
+            cells: cells.iter().map(|(id, catch)| cell(id, *catch)).collect(),
+            ..Row::judge(&planted(""), &[], 1)
+        };
+        use Catch::{Caught, Missed};
+        let mut matrix = Matrix {
+            rows: vec![
+                row("defect=1", &[("a", Caught), ("b", Caught), ("c", Caught)]),
+                row("defect=2", &[("c", Caught), ("d", Missed)]),
+            ],
+            ..Matrix::default()
+        };
+        matrix.compare_rows();
+        assert_eq!((matrix.different, matrix.alike.len()), (2, 1));
+        assert_eq!(matrix.alike[0], ["a", "b"]);
+        assert!(matrix.text(100).contains("count as one: a b"));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    bench, bench_snfs, catalogue, debug, doctor, fs, fsck, image, matrix, media, monitor, network,
-    results, run, scaffold, shell, trace,
+    bench, bench_snfs, bench_trace, catalogue, debug, doctor, fs, fsck, image, matrix, media,
+    monitor, network, results, run, scaffold, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
@@ -78,6 +78,8 @@ enum Command {
     Fs(fs::Options),
     /// Measure the file server beside diod (a 9P server) and a TCP ping-pong, all in one run.
     BenchSnfs(bench_snfs::Options),
+    /// Measure what tracing costs the guest, and how many records a second reach the host.
+    BenchTrace(bench_trace::Options),
     /// Read, apply and check the configuration of a BitVisor tree.
     #[command(subcommand)]
     Bitvisor(bitvisor_config::cli::Command),
@@ -121,6 +123,9 @@ struct MachineOptions {
     /// A further setting of the guest, as in `--set ip=10.0.2.20/24`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, String)>,
+    /// Count instructions instead of time: a tick or nanosecond of the guest is one (QEMU's -icount).
+    #[arg(long)]
+    icount: bool,
     /// Labvisor's command line, as in `--labvisor defect=log-and`.
     #[arg(long, value_name = "WORDS", default_value = "")]
     labvisor: String,
@@ -305,6 +310,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::New(command) => scaffold::run(command),
         Command::Trace(command) => trace::run(command),
         Command::BenchSnfs(options) => bench_snfs::run(&workspace, consent, options),
+        Command::BenchTrace(options) => bench_trace::run(&workspace, consent, options),
         Command::Fs(options) => fs::run(&workspace, consent, options),
         Command::Bitvisor(command) => bitvisor_command(command),
         Command::Media(options) => media::run(&workspace, consent, options),
@@ -351,6 +357,7 @@ impl MachineOptions {
             config.boot = image::direct(workspace);
         }
         config.cpus = self.smp;
+        config.icount_shift = self.icount.then_some(0);
         config.accelerator = self.accel.choose(&self.hypervisor, Host::survey())?;
         config.memory_mib = self.memory.unwrap_or(config.memory_mib);
         config.labvisor.clone_from(&self.labvisor);

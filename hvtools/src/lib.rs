@@ -3,6 +3,7 @@
 pub mod access;
 pub mod bench;
 pub mod bench_snfs;
+pub mod bench_trace;
 pub mod build;
 pub mod catalogue;
 pub mod cli;

@@ -212,6 +212,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         .zip(judged)
         .map(|(planted, row)| row.unwrap_or_else(|| Row::judge(planted, &[], 0)))
         .collect();
+    matrix.compare_rows();
     matrix.took_ms = u64::try_from(start.elapsed().as_millis())?;
     std::fs::write(folder.path().join("matrix.json"), matrix.json())
         .context("cannot write matrix.json")?;

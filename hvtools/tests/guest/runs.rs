@@ -70,3 +70,32 @@ fn a_planted_defect_fails_the_run() {
         done.text
     );
 }
+
+/// The search boots some fifteen machines by itself: for the case, for its parts, and thrice for the script.
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn a_fuzzers_crash_becomes_a_script_that_repeats_it() {
+    let done = hv_run(&[
+        "--only",
+        "fuzz-mixed",
+        "--labvisor",
+        "defect=exit-state-left",
+    ])
+    .finish();
+    assert_eq!(
+        (done.status, done.of("fuzz-mixed").0),
+        (3, "CRASH"),
+        "{}",
+        done.text
+    );
+    assert!(done.text.contains("3 times of 3"), "{}", done.text);
+    let scripts = done.run.folder.join("culprits/scripts");
+    let script = std::fs::read_to_string(scripts.join("reproduce-fuzz-mixed.rhai")).unwrap();
+    let fixed = |name: &str| -> u32 {
+        let line = script.split(&format!("//! param: {name} int ")).nth(1);
+        line.and_then(|line| line.split(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no {name}: {script}"))
+    };
+    // One case, and of its up to ten instructions the two that it takes.
+    assert_eq!((fixed("count"), fixed("keep").count_ones()), (1, 2));
+}

@@ -103,7 +103,9 @@ impl Vmm {
             self.port_out(m, port, size, u32::from_le_bytes(value));
             repetition.finish(vcpu, &[RSI]);
         }
-        self.follow_bar(vcpu);
+        if !defects::planted(Defect::StringBarIgnored) {
+            self.follow_bar(vcpu);
+        }
         Ok(())
     }
 

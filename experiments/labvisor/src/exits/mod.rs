@@ -204,7 +204,10 @@ impl Vmm {
             Exit::Other(_) => return Err(Stop::Panic("unexpected exit code")),
         }
         seen.ticks = m.ticks().wrapping_sub(start);
-        self.counters.add(exit, seen.ticks);
+        let has_device = matches!(exit, Exit::Io | Exit::NestedFault);
+        if has_device || !defects::planted(Defect::ExitsUncounted) {
+            self.counters.add(exit, seen.ticks);
+        }
         self.record(m, seen);
         self.hide_time(vcpu, seen.ticks);
         if defects::quirk(Quirk::InterruptRepeated) {
@@ -244,7 +247,11 @@ impl Vmm {
         let mut bytes = [0; 15];
         let address = vcpu.instruction_address();
         let access = Access::fetch(vcpu);
-        let this_page = (PAGE - address % PAGE).min(15) as usize;
+        let this_page = if defects::planted(Defect::FetchNeedsNextPage) {
+            15
+        } else {
+            (PAGE - address % PAGE).min(15) as usize
+        };
         let mut length = 0;
         for end in [this_page, 15] {
             let at = address.wrapping_add(length as u64);

@@ -155,10 +155,11 @@ fn write_efer(vcpu: &mut Vcpu, m: &dyn Machine, value: u64) -> Result<(), Refuse
     const TCE: u64 = 1 << 15;
     let [_, _, ecx, edx] = m.cpuid(0x8000_0001, 0);
     let mut known = SCE | bits::EFER_LME | bits::EFER_LMA | bits::EFER_NXE | LMSLE;
-    if edx & 1 << 25 != 0 {
+    let unchecked = defects::planted(Defect::EferFeaturesUnchecked);
+    if edx & 1 << 25 != 0 || unchecked {
         known |= FFXSR;
     }
-    if ecx & 1 << 17 != 0 {
+    if ecx & 1 << 17 != 0 || unchecked {
         known |= TCE;
     }
     if defects::planted(Defect::SvmeSettable) {

@@ -74,7 +74,11 @@ impl Ring {
             return;
         }
         let at = self.produced % self.length;
-        let first = bytes.len().min((self.length - at) as usize);
+        let first = if defects::planted(Defect::TraceWrapMissed) {
+            bytes.len()
+        } else {
+            bytes.len().min((self.length - at) as usize)
+        };
         m.write(self.base + DATA + at, &bytes[..first]);
         m.write(self.base + DATA, &bytes[first..]);
         self.produced += bytes.len() as u64;

@@ -58,7 +58,12 @@ impl Vmm {
             self.shell.print("> ");
         }
         match self.shell.offered.take() {
-            Some(WANT_KEY) if answer != 0 => self.key(m, (answer & 0xff) as u8),
+            Some(WANT_KEY) if answer != 0 => {
+                self.key(m, (answer & 0xff) as u8);
+                if defects::planted(Defect::ShellKeyTwice) {
+                    self.key(m, (answer & 0xff) as u8);
+                }
+            }
             Some(ENDED) => self.shell = Shell::default(),
             Some(WANT_KEY) => {}
             None if answer == NOTHING => {}

@@ -39,7 +39,7 @@ impl Vmm {
         match FUNCTIONS.get(usize::try_from(number).unwrap_or(usize::MAX)) {
             Some((_, function)) => function(self, vcpu, m),
             None => {
-                self.after_unknown_hypercall = true;
+                self.after_unknown_hypercall = defects::planted(Defect::ExitStateLeft);
                 if !defects::planted(Defect::UnknownNumberKept) {
                     vcpu.vmcb.save.rax = 0;
                 }

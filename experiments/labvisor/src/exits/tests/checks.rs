@@ -155,6 +155,40 @@ pub(super) const CHECKS: &[Check] = &[
         let shown: usize = (0..120).map(|_| key(g, b'a').len()).sum();
         shown < 110
     }),
+    ("shell-key-twice", |g| key(g, b'a') == "> a"),
+    ("exits-uncounted", |g| {
+        g.cpuid(0);
+        g.call(GET_STATUS, DATA, 4096);
+        let text: String = (0..200)
+            .map(|at| (g.get(DATA + at) as u8) as char)
+            .collect();
+        text.contains("exits.cpuid: 1 ")
+    }),
+    ("efer-features-unchecked", |g| {
+        let efer = g.rdmsr(0xc000_0080).unwrap();
+        !g.wrmsr(0xc000_0080, efer | 1 << 14)
+    }),
+    ("fetch-needs-next-page", |g| {
+        // The last byte of a page whose neighbour is absent.
+        let last = DATA + 4095;
+        g.m.write(last, b"\x6c");
+        g.vcpu.save().rip = last;
+        g.vcpu.registers.rdi = DATA;
+        g.vcpu.registers.rdx = 0x3f8;
+        g.vcpu.control().exit_code = 0x7b;
+        g.vcpu.control().exit_info_1 = 0x3f8 << 16 | 1 << 4 | 0b101;
+        g.vmm.handle(&mut g.vcpu, &mut g.m).unwrap();
+        g.vcpu.registers.rdi == DATA + 1
+    }),
+    ("string-bar-ignored", |g| {
+        g.set_config(0x18, 0xc000_0000);
+        g.put(DATA, 0xd000_0000);
+        g.vcpu.registers.rsi = DATA;
+        g.vcpu.registers.rdx = 0xcfc;
+        g.exit(b"\x6f", 0x7b, 0xcfc << 16 | 4 << 4 | 0b100, CODE + 1)
+            .unwrap();
+        g.window() == 0xd000_0000
+    }),
     ("svm-bit-shown", |g| g.cpuid(0x8000_0001)[2] & 1 << 2 == 0),
     ("svm-leaf-shown", |g| g.cpuid(0x8000_000a) == [0; 4]),
     ("svme-settable", |g| {
@@ -409,6 +443,15 @@ pub(super) const CHECKS: &[Check] = &[
         let (produced, dropped) = (g.get(RING), g.get(RING + 16));
         let whole = (4096 - 64) / 72;
         attached && produced == whole * 72 && dropped == 101 - whole
+    }),
+    ("trace-wrap-missed", |g| {
+        const RING: u64 = 0x10_0000;
+        g.call(TRACE_RING, RING, 4096 + 40);
+        for _ in 0..60 {
+            g.cpuid(0);
+            g.put(RING + 8, g.get(RING));
+        }
+        (0..4).all(|n| g.get(RING + 4096 + 40 + 8 * n) == 0)
     }),
 ];
 
