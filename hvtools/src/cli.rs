@@ -21,8 +21,8 @@ use crate::testing::{self, Which};
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
 use crate::{
-    bench, bench_snfs, bench_trace, catalogue, debug, doctor, fs, fsck, image, matrix, media,
-    monitor, network, results, run, scaffold, shell, trace,
+    bench, bench_net, bench_snfs, bench_trace, catalogue, debug, doctor, fs, fsck, image, matrix,
+    media, monitor, network, results, run, scaffold, shell, trace,
 };
 
 /// HvLab: a small traced guest, experiments against the hypervisor below it, and what came out.
@@ -55,6 +55,8 @@ enum Command {
     Shell(ShellOptions),
     /// Measure remote files from the guest beside TCP and the cipher alone, in one boot.
     BenchFiles(BenchOptions),
+    /// Measure the guest's TCP on several hypervisors in turns, with interrupts, doorbells and exits per megabyte.
+    BenchNet(bench_net::Options),
     /// Watch a run live, replay one from its folder, or see a demo.
     Monitor(monitor::Options),
     /// Show what there is to run.
@@ -301,6 +303,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Run(options) => run_command(&workspace, consent, options),
         Command::Shell(options) => shell_command(&workspace, consent, options),
         Command::BenchFiles(options) => bench_command(&workspace, consent, options),
+        Command::BenchNet(options) => bench_net::run(&workspace, consent, options),
         Command::Monitor(options) => monitor::run(&workspace, options),
         Command::Experiments(command) => catalogue::run(&workspace, command),
         Command::Matrix(options) => matrix::run(&workspace, consent, options),

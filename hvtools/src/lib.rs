@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bench;
+pub mod bench_net;
 pub mod bench_snfs;
 pub mod bench_trace;
 pub mod build;

@@ -13,6 +13,9 @@ use crate::build::{self, Freshness};
 use crate::needs::{self, Consent};
 use crate::workspace::Workspace;
 
+/// Block devices over files; tests that need one have this in their name.
+const LOOP_DEVICE: &str = "loop_device";
+
 /// Names the BitVisor that the tests shall use, too.
 pub const BITVISOR_VARIABLE: &str = "HV_BITVISOR_ELF";
 /// Tests that need it have this in their name.
@@ -198,25 +201,32 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     // One machine at a time: each wants a CPU for itself, and their time limits are real.
     tests.args(["--test-threads", "1"]).args(filter);
     let bitvisor = std::env::var_os(BITVISOR_VARIABLE).map(PathBuf::from);
-    let without_bitvisor = !bitvisor.as_ref().is_some_and(|elf| elf.is_file());
-    if without_bitvisor {
-        tests.args(["--skip", BITVISOR_TESTS]);
-    }
-    let without_babeltrace = needs::program(BABELTRACE).is_none();
-    if without_babeltrace {
-        tests.args(["--skip", BABELTRACE]);
+    // What this computer may lack: the word in the tests' names, whether it is there, and why not.
+    let wanted = [
+        (
+            BITVISOR_TESTS,
+            bitvisor.as_ref().is_some_and(|elf| elf.is_file()),
+            format!("{BITVISOR_VARIABLE} names no bitvisor.elf"),
+        ),
+        (
+            BABELTRACE,
+            needs::program(BABELTRACE).is_some(),
+            format!("Debian's package {BABELTRACE} is not installed"),
+        ),
+        (
+            LOOP_DEVICE,
+            has_loop_devices(),
+            "root, and a kernel with loop devices, are needed".to_owned(),
+        ),
+    ];
+    for (word, _, _) in wanted.iter().filter(|(_, there, _)| !there) {
+        tests.args(["--skip", word]);
     }
     let mut here = Tally::default();
     drive("tests in the guest", tests, &mut here)?;
-    if without_bitvisor {
-        let count = count(runner().args(["--list", BITVISOR_TESTS]))?;
-        println!("NOT RUN: BitVisor, {count} tests ({BITVISOR_VARIABLE} names no bitvisor.elf)");
-    }
-    if without_babeltrace {
-        let count = count(runner().args(["--list", BABELTRACE]))?;
-        println!(
-            "NOT RUN: {BABELTRACE}, {count} tests (Debian's package {BABELTRACE} is not installed)"
-        );
+    for (word, _, why) in wanted.iter().filter(|(_, there, _)| !there) {
+        let count = count(runner().args(["--list", word]))?;
+        println!("NOT RUN: {word}, {count} tests ({why})");
     }
     tally.passed += here.passed;
     tally.failed += here.failed;
@@ -224,6 +234,12 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     // The host's runner passed over them as ignored; those of BitVisor stay so.
     tally.ignored = tally.ignored.saturating_sub(here.passed + here.failed);
     Ok(())
+}
+
+fn has_loop_devices() -> bool {
+    // Prints the next one that is free, and makes it where there is none.
+    let next = Command::new("losetup").arg("--find").output();
+    rustix::process::geteuid().is_root() && next.is_ok_and(|output| output.status.success())
 }
 
 /// How many tests a runner lists.

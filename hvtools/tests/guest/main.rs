@@ -3,6 +3,7 @@
 
 mod boot;
 mod chaos;
+mod devices;
 mod faults;
 mod loading;
 mod matrix;

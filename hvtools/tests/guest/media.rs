@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::{BOOT, eventually, hv, hv_run};
 
 /// What the guest's `echo` says when its settings arrived.
-const GREETING: &str = "from-the-medium";
+pub const GREETING: &str = "from-the-medium";
 
 fn medium(arguments: &[&str]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -27,14 +27,14 @@ fn medium(arguments: &[&str]) -> (TempDir, PathBuf) {
 }
 
 /// A machine with this disk; killed when dropped.
-struct Pc {
+pub struct Pc {
     child: Child,
     console: PathBuf,
     vmm: PathBuf,
 }
 
 impl Pc {
-    fn start(folder: &Path, disk: &Path, card: &str, further: &[String]) -> Pc {
+    pub fn start(folder: &Path, disk: &Path, card: &str, further: &[String]) -> Pc {
         let com1 = format!("file:{}", folder.join("com1").display());
         Pc::with_com1(&com1, folder, disk, card, further)
     }
@@ -71,7 +71,7 @@ impl Pc {
     }
 
     /// What the guest printed until it powered off.
-    fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         eventually("the guest's end", BOOT * 2, || {
             self.child.try_wait().unwrap()
         });
@@ -92,7 +92,7 @@ impl Drop for Pc {
 }
 
 /// Replaces GRUB in the MBR by a program that starts the active partition, as BitVisor with `.vmm.boot_active = 1` does.
-fn start_by_active_partition(image: &Path) {
+pub fn start_by_active_partition(image: &Path) {
     #[rustfmt::skip]
     const PROGRAM: [u8; 0x3a] = [
         0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, // cli; ax = ds = es = ss = 0
@@ -197,6 +197,7 @@ fn a_run_is_served_for_a_machine_that_is_started_by_hand() {
         "none",
         "--only",
         "hypercall-map",
+        "--noise",
         "--by-hand",
     ]);
     hv.command.arg(&settings);
