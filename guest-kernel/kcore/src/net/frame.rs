@@ -15,6 +15,7 @@ const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 /// Bytes of an IPv6 header (RFC 8200 section 3).
 const IPV6_HEADER_LEN: usize = 40;
+const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 /// Types of ICMPv6 messages (RFC 4861 section 4).
@@ -175,13 +176,19 @@ fn advertises_multicast(message: &[u8]) -> bool {
     false
 }
 
-/// What follows the IPv6 header of a frame, if it is of that protocol.
+/// What follows the IPv6 header of a frame and any hop-by-hop options (RFC 8200 section 4.3), if it
+/// is of that protocol.
 fn ipv6_payload(frame: &[u8], protocol: u8) -> Option<&[u8]> {
     let packet = frame.get(14..)?;
-    if frame.get(ETHERTYPE)? != IPV6 || *packet.get(6)? != protocol {
+    if frame.get(ETHERTYPE)? != IPV6 {
         return None;
     }
-    packet.get(IPV6_HEADER_LEN..)
+    let (mut next, mut rest) = (*packet.get(6)?, packet.get(IPV6_HEADER_LEN..)?);
+    while next == HOP_BY_HOP {
+        let len = 8 * (1 + usize::from(*rest.get(1)?));
+        (next, rest) = (rest[0], rest.get(len..)?);
+    }
+    (next == protocol).then_some(rest)
 }
 
 /// The ICMPv6 message in a frame.
