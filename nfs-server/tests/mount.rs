@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::Server;
+use nfs_server::journal::Journal;
 
 /// A mounted export; unmounted when dropped.
 struct Mount {
@@ -248,6 +249,22 @@ fn a_folder_below_an_export_a_killed_server_and_ctrl_c() {
     assert_eq!(mount.interrupt(), Some(0));
     assert!(!mount.is_mounted());
     assert_eq!(std::fs::read_dir(&here).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_program_wrote_survives_a_reboot_of_the_server() {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    let mount = Mount::new(&server, "rw");
+    let mut file = std::fs::File::create(mount.path("result")).unwrap();
+    file.write_all(b"the only copy").unwrap();
+    // The machine lost the file before it was on its disk.
+    server.kill();
+    std::fs::remove_file(server.path("rw/result")).unwrap();
+    let other_boot = Journal::open(&server.path("state"), b"the boot before");
+    drop(other_boot.unwrap());
+    server.restart();
+    file.sync_all().unwrap();
+    assert_eq!(std::fs::read(server.path("rw/result")).unwrap(), b"the only copy");
 }
 
 #[test]

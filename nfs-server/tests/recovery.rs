@@ -368,16 +368,7 @@ fn put_over_a_reboot(export: &str, lose_at: u64, kept: Option<u64>) {
                 return;
             }
             lost = true;
-            server.kill();
-            match kept {
-                None => std::fs::remove_file(&file).unwrap(),
-                Some(bytes) => {
-                    let opened = std::fs::File::options().write(true).open(&file).unwrap();
-                    opened.set_len(bytes).unwrap();
-                }
-            }
-            drop(open(&server.path("state"), b"the boot before"));
-            server.restart();
+            reboot(&mut server, || leave(&file, kept));
         },
     );
     assert_eq!(put.unwrap(), content.len() as u64);
@@ -391,6 +382,81 @@ fn what_was_not_fsynced_is_sent_again_after_a_reboot() {
         put_over_a_reboot(export, 1 << 20, None);
         put_over_a_reboot(export, 10 << 20, Some(8 << 20));
     }
+}
+
+/// The server's machine starts again; `lose` is what that does to files.
+fn reboot(server: &mut Server, lose: impl FnOnce()) {
+    server.kill();
+    lose();
+    drop(open(&server.path("state"), b"the boot before"));
+    server.restart();
+}
+
+/// Leaves so many bytes of a file, or not even its name.
+fn leave(file: &HostPath, bytes: Option<u64>) {
+    match bytes {
+        None => std::fs::remove_file(file).unwrap(),
+        Some(bytes) => {
+            let opened = std::fs::File::options().write(true).open(file).unwrap();
+            opened.set_len(bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn appends_that_were_not_fsynced_survive_a_reboot() {
+    for (export, left) in [("rw", None), ("append", None), ("rw", Some(0)), ("append", Some(4))] {
+        let mut server = Server::start_with(&["--state={}/state"]);
+        let file = server.path(export).join("log");
+        let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
+        let flags = OpenFlags::APPEND | OpenFlags::CREATE;
+        let log = files.open(&format!("{export}/log"), flags, 0o644).unwrap();
+        let log = log.handle;
+        files.append(log, 0, b"one").unwrap();
+        files.append(log, 3, b"two").unwrap();
+        reboot(&mut server, || leave(&file, left));
+        assert_eq!(files.append(log, 6, b"three").unwrap(), 11);
+        assert_eq!(std::fs::read(&file).unwrap(), b"onetwothree");
+        reboot(&mut server, || leave(&file, Some(1)));
+        files.fsync(log).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"onetwothree");
+        assert_eq!(files.session().unsynced_bytes(), 0);
+        // What was safe is not sent again: here it is gone, and the next append says so.
+        files.append(log, 11, b"four").unwrap();
+        reboot(&mut server, || leave(&file, Some(5)));
+        let failed = files.append(log, 15, b"five").unwrap_err();
+        assert_eq!(failed.errno(), Some(Errno::EIO), "{failed}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"onetw");
+    }
+}
+
+#[test]
+fn writes_that_were_not_fsynced_survive_a_reboot() {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    let file = server.path("rw/file");
+    std::fs::write(&file, b"what it was before, and longer").unwrap();
+    let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
+    let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let handle = files.open("rw/file", flags, 0o644).unwrap().handle;
+    files.write_at(handle, 0, b"first").unwrap();
+    files.write_at(handle, 3, b"second").unwrap();
+    files.truncate(handle, 8).unwrap();
+    reboot(&mut server, || {
+        std::fs::write(&file, b"what it was before, and longer").unwrap();
+    });
+    files.fsync(handle).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), b"firsecon");
+    // Made and lost whole: the same handle goes on.
+    let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE;
+    let handle = files.open("rw/new", flags, 0o644).unwrap().handle;
+    files.write_at(handle, 0, b"content").unwrap();
+    reboot(&mut server, || leave(&file.with_file_name("new"), None));
+    files.write_at(handle, 7, b" and more").unwrap();
+    assert_eq!(files.read_at(handle, 0, 100).unwrap(), b"content and more");
+    files.close(handle).unwrap();
+    // What was closed is nobody's any more.
+    assert_eq!(files.session().unsynced_bytes(), 0);
+    files.goodbye();
 }
 
 /// Opens a journal. Another test that starts a program holds our lock between its fork and exec.

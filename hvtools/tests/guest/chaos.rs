@@ -149,6 +149,35 @@ fn chaos_while_frames_are_lost_and_the_server_is_killed() {
     survives(server, &folder, disturbance);
 }
 
+#[test]
+#[ignore = "boots a machine: cargo hv test"]
+fn a_process_that_waits_for_an_away_server_can_be_killed() {
+    let (mut server, _folder) = start(Mode::Plain);
+    let door = harness::seen_from_guest(server.address());
+    let mut guest = at_prompt(Hypervisor::None, |config: &mut MachineConfig| {
+        let settings = config.settings.clone().with("server", &door);
+        config.settings = server.settings(settings);
+    });
+    guest.run("echo before > server:/rw/file");
+    let pid = Pid::from_raw(server.process_id().cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    guest.console.type_line("cat server:/rw/file &").unwrap();
+    guest.console.wait_for(" is away (", END).unwrap();
+    let list = guest.run("ps");
+    let waiting = list.lines().find(|line| line.ends_with(" cat"));
+    let waiting = waiting.and_then(|line| line.split_whitespace().next());
+    let waiting = waiting.unwrap_or_else(|| panic!("cat does not wait: {list}"));
+    guest.run(&format!("kill {waiting}"));
+    let list = guest.run("ps");
+    assert!(!list.lines().any(|line| line.ends_with(" cat")), "{list}");
+    // Its question goes with it, not the session.
+    while server.restart_if_dead().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    guest.console.type_line("cat server:/rw/file").unwrap();
+    guest.console.wait_for("before", END).unwrap();
+}
+
 /// Passes connections on, and lists them.
 fn cutter(server: SocketAddr, connections: Arc<Mutex<Vec<TcpStream>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

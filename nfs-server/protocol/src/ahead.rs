@@ -1,6 +1,7 @@
 //! Read-ahead: what one open file has asked for before the program did. Without I/O.
 //!
-//! A read that begins where the last one ended doubles how far ahead is asked, up to [`DEPTH`] requests; any
+//! A read that begins where the last one ended doubles how far ahead is asked, up to [`DEPTH`] requests, half of
+//! which are asked for together: a packet costs more than a request. Any
 //! other read, a write or a truncation drops what was asked for. Requests follow each other without a gap,
 //! so what is taken is the file from one offset on; a short answer is the end of the file, and drops
 //! what was asked for behind it.
@@ -32,6 +33,8 @@ pub struct Ahead<T> {
     // Where the next byte of `ready` is in the file, and the next read if it is sequential.
     next: u64,
     depth: usize,
+    // Asking until `depth` requests are under way.
+    is_filling: bool,
 }
 
 impl<T> Default for Ahead<T> {
@@ -42,6 +45,7 @@ impl<T> Default for Ahead<T> {
             taken: 0,
             next: 0,
             depth: 1,
+            is_filling: false,
         }
     }
 }
@@ -78,9 +82,10 @@ impl<T> Ahead<T> {
     }
 
     /// The next request to submit before waiting, as offset and length: `wanted` bytes first, up to `max`
-    /// each, no further than `size`, the size of the file as far as it is known, and `depth` at once.
+    /// each, no further than `size`, the size of the file as far as it is known, and `depth` at once. Ask until there
+    /// is none, then send.
     pub fn wants(
-        &self,
+        &mut self,
         wanted: usize,
         size: u64,
         max: usize,
@@ -96,7 +101,13 @@ impl<T> Ahead<T> {
             return Some((self.next, len));
         };
         let offset = last.offset + last.len as u64;
-        (self.pending.len() < self.depth.min(depth) && offset < size).then_some((offset, max))
+        let (under_way, full) = (self.pending.len(), self.depth.min(depth));
+        if under_way >= full {
+            self.is_filling = false;
+        } else if 2 * under_way <= full {
+            self.is_filling = true;
+        }
+        (self.is_filling && offset < size).then_some((offset, max))
     }
 
     /// It was submitted.

@@ -89,7 +89,8 @@ pub fn put(out: &mut Vec<u8>, header: Header, payload: impl FnOnce(&mut Vec<u8>)
 
 /// A request as a frame.
 pub fn request<C: Call>(call: &C, slot: u16, sequence: u32, session: u64) -> Vec<u8> {
-    let mut out = Vec::new();
+    // Most requests fit.
+    let mut out = Vec::with_capacity(HEADER + 40);
     let flags = if C::OPERATION.is_one_way() { PUSH } else { 0 };
     let header = Header {
         operation: C::OPERATION.number(),

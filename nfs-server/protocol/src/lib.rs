@@ -46,6 +46,7 @@ pub mod message;
 pub mod name;
 #[cfg(feature = "noise")]
 pub mod noise;
+pub mod unsynced;
 #[cfg(feature = "noise")]
 pub mod wire;
 

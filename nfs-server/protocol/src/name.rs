@@ -208,6 +208,21 @@ impl PathBuf {
         true
     }
 
+    /// Where it is after `from` was renamed to `to`, if it is `from` or below it and is not too deep there.
+    pub fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        let mut rest = self.as_path().names();
+        for name in from.as_path().names() {
+            if rest.next() != Some(name) {
+                return None;
+            }
+        }
+        let mut result = to.clone();
+        for name in rest {
+            result.push(name).ok()?;
+        }
+        Some(result)
+    }
+
     /// Borrows it.
     pub fn as_path(&self) -> Path<'_> {
         Path {
@@ -226,5 +241,31 @@ impl fmt::Display for PathBuf {
 impl fmt::Debug for PathBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.as_path(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> PathBuf {
+        PathBuf::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_rename_moves_the_path_itself_and_what_is_below() {
+        for (of, from, to, moved) in [
+            ("a", "a", "b/c", Some("b/c")),
+            ("a/x/y", "a", "b/c", Some("b/c/x/y")),
+            ("a/x/y", "a/x", "", Some("y")),
+            ("ab/x", "a", "b", None),
+            ("a", "a/x", "b", None),
+            ("x/a", "a", "b", None),
+        ] {
+            let moved = moved.map(path);
+            assert_eq!(path(of).moved(&path(from), &path(to)), moved, "{of}");
+        }
+        let deep = path(&"d/".repeat(MAX_DEPTH));
+        assert_eq!(deep.moved(&path("d"), &path("d/d")), None);
     }
 }

@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use protocol::codec::{DecodeError, Field};
-use protocol::frame::{self, FrameReader, Header};
+use protocol::frame::{self, FrameReader, Header, TooLarge};
 use protocol::message::Operation;
 use protocol::noise::{Channel, NoiseError};
 use protocol::{Errno, MAX_HELLO, Reason};
@@ -35,6 +36,9 @@ use crate::session::Session;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A hello must come within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// So many times requests are answered before anything else is looked at.
+const SERVED_AT_ONCE: u32 = 64;
+
 /// Why a connection ended.
 enum End {
     /// The client hung up.
@@ -206,8 +210,11 @@ impl Connection<'_> {
             }
         };
         let (follows, watcher) = (!self.follows.is_empty(), self.watcher.clone());
+        let mut served = 0;
+        let work = std::future::poll_fn(|context| self.poll_work(context, &mut served));
         tokio::select! {
-            done = std::future::poll_fn(|context| self.poll_socket(context, room)) => done?,
+            biased;
+            done = work => done?,
             () = watcher.notified(), if follows => {}
             () = taken_over => {}
             () = server::stopping(stopped) => {}
@@ -253,37 +260,65 @@ impl Connection<'_> {
 
     /// Serves whole frames while there is room. Whether some are left.
     async fn frames(&mut self) -> Result<bool, End> {
+        if self.session.is_none() && !self.greeting().await? {
+            return Ok(false);
+        }
+        self.serve_frames()
+    }
+
+    /// The first frame. Whether it is there.
+    async fn greeting(&mut self) -> Result<bool, End> {
         let mut incoming = std::mem::replace(&mut self.incoming, FrameReader::new(MAX_HELLO));
+        let greeted = match incoming.next_frame() {
+            Ok(None) => Ok(false),
+            Err(too_large) => Err(too_long(too_large)),
+            Ok(Some((header, payload))) => self.hello(header, payload).await.map(|()| true),
+        };
+        self.incoming = incoming;
+        greeted
+    }
+
+    /// As [`Self::frames`], of a session.
+    fn serve_frames(&mut self) -> Result<bool, End> {
+        let Some(session) = self.session.clone() else {
+            return Ok(false);
+        };
+        let mut incoming = std::mem::replace(&mut self.incoming, FrameReader::new(MAX_HELLO));
+        incoming.set_limit(session.max_frame);
         let result = loop {
             if !self.room() {
                 break Ok(true);
             }
-            match incoming.next_frame() {
+            let served = match incoming.next_frame() {
                 Ok(None) => break Ok(false),
-                Err(too_large) => {
-                    let limit = u64::from(too_large.limit);
-                    break Err(End::Told(because_of(
-                        Errno::EMSGSIZE,
-                        Reason::FrameSize,
-                        limit,
-                    )));
-                }
-                Ok(Some((header, payload))) => {
-                    let served = match self.session.clone() {
-                        None => self.hello(header, payload).await,
-                        Some(session) => self.frame(&session, header, payload),
-                    };
-                    if let Err(end) = served {
-                        break Err(end);
-                    }
-                }
-            }
-            if let Some(session) = &self.session {
-                incoming.set_limit(session.max_frame);
+                Err(too_large) => Err(too_long(too_large)),
+                Ok(Some((header, payload))) => self.frame(&session, header, payload),
+            };
+            if let Err(end) = served {
+                break Err(end);
             }
         };
         self.incoming = incoming;
         result
+    }
+
+    /// Ready when there is more to do than to answer the requests that came. The answer leaves before anything else
+    /// is looked at: that is what a client waits for.
+    fn poll_work(&mut self, context: &mut Context<'_>, served: &mut u32) -> Poll<Result<(), End>> {
+        while *served < SERVED_AT_ONCE {
+            *served += 1;
+            let room = self.room();
+            ready!(self.poll_socket(context, room))?;
+            if self.session.is_none() || !self.follows.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let more = self.serve_frames()?;
+            self.flush()?;
+            if more || self.waiting() > 0 || self.is_within_frame() || !self.follows.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn frame(&mut self, session: &Arc<Session>, header: Header, payload: &[u8]) -> Result<(), End> {
@@ -311,6 +346,11 @@ impl Connection<'_> {
         }
         Ok(())
     }
+}
+
+fn too_long(frame: TooLarge) -> End {
+    let limit = u64::from(frame.limit);
+    End::Told(because_of(Errno::EMSGSIZE, Reason::FrameSize, limit))
 }
 
 fn bad_message(error: DecodeError) -> End {

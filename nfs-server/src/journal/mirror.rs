@@ -154,7 +154,7 @@ impl Mirror {
                     .values_mut()
                     .flat_map(|session| session.handles.values_mut());
                 for info in handles.filter(|info| info.export == export) {
-                    if let Some(path) = moved(&info.path, &from, &to) {
+                    if let Some(path) = info.path.moved(&from, &to) {
                         info.path = path;
                     }
                 }
@@ -186,19 +186,4 @@ impl Mirror {
         }
         records
     }
-}
-
-/// `path` with its beginning `from` replaced by `to`, if it begins so.
-fn moved(path: &PathBuf, from: &PathBuf, to: &PathBuf) -> Option<PathBuf> {
-    let mut rest = path.as_path().names();
-    for name in from.as_path().names() {
-        if rest.next() != Some(name) {
-            return None;
-        }
-    }
-    let mut result = to.clone();
-    for name in rest {
-        result.push(name).ok()?;
-    }
-    Some(result)
 }

@@ -7,8 +7,11 @@
 //! answer, because the answer is the acknowledgement: appends, and whatever goes to the run folder.
 //!
 //! A file outlives its session: when the server lost it, the file is opened again by path, without
-//! CREATE, TRUNCATE or EXCLUSIVE. A write at an offset may simply be repeated, in the program's order. An
-//! append may not: its expected offset shows whether the lost session had done it.
+//! TRUNCATE or EXCLUSIVE. A write at an offset may simply be repeated, in the program's order. An
+//! append may not: the file's size shows whether the lost session had done it.
+//!
+//! It outlives the server's machine, too: what was not fsynced yet is kept and sent again. When that becomes
+//! too much it is fsynced.
 
 use super::names::{Place, forget, is_lost, to_abi};
 use super::session::{About, Purpose, errno, record_answer};
@@ -23,11 +26,14 @@ use protocol::codec::Rest;
 use protocol::message::{
     self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
 };
+use protocol::unsynced::{Change, Piece};
 
 /// Bytes of one read request.
 const READ_LEN: usize = 64 * 1024;
 /// With more remote files open than this, none is read ahead: together they may hold 16 MiB.
 const AHEAD_FILES: usize = 32;
+/// Bytes that are kept until they are safe on the server's disk: of one file, and of all together, about.
+const KEEP: (usize, usize) = (4 << 20, 16 << 20);
 /// Attempts to append while others append too.
 const APPEND_RACES: u32 = 1000;
 
@@ -41,6 +47,8 @@ static CHANGES: [AtomicU32; 64] = [const { AtomicU32::new(0) }; 64];
 pub(super) struct Opened {
     pub(super) generation: u32,
     pub(super) handle: Handle,
+    /// The file was not there before.
+    pub(super) created: bool,
     pub(super) stat: message::Stat,
 }
 
@@ -85,7 +93,7 @@ impl RemoteFile {
         ticket: Ticket,
     ) -> Self {
         let size = opened.stat.size;
-        let state = State {
+        let mut state = State {
             opened,
             offset: 0,
             size,
@@ -93,7 +101,12 @@ impl RemoteFile {
             ahead_at: 0,
             behind: Behind::default(),
         };
-        if wire.0 & message::OpenFlags::TRUNCATE.0 != 0 {
+        let is_cut = wire.has(message::OpenFlags::TRUNCATE);
+        let (behind, created) = (&mut state.behind, state.opened.created);
+        place
+            .session
+            .with_client(|client| behind.opened(client, created, is_cut));
+        if is_cut {
             state.changes().fetch_add(1, Ordering::AcqRel);
         }
         OPEN.fetch_add(1, Ordering::Relaxed);
@@ -107,20 +120,26 @@ impl RemoteFile {
         }
     }
 
-    /// Runs `attempt` with the handle, opening the file again when the server lost the session.
+    /// Runs `attempt` with the handle, opening the file again when the server lost the session. Again, too, when
+    /// the server's machine was started again meanwhile: what it answered may be older than our writes.
     fn with_handle<R>(
         &self,
         state: &mut State,
         mut attempt: impl FnMut(&mut State, Handle) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
+        let session = &self.place.session;
+        let reboots = || session.with_client(|client| client.reboots());
         loop {
             self.settle(state)?;
+            let before = reboots();
             let handle = state.opened.handle;
             match attempt(state, handle) {
-                Err(error) if is_lost(&self.place.session, state.opened.generation, error) => {
+                Err(Errno::EINTR) => return Err(Errno::EINTR),
+                Err(error) if is_lost(session, state.opened.generation, error) => {
                     self.reopen(state)?
                 }
-                result => return result,
+                result if reboots() == before => return result,
+                _ => self.restart(state, state.offset),
             }
         }
     }
@@ -128,10 +147,31 @@ impl RemoteFile {
     fn reopen(&self, state: &mut State) -> Result<(), Errno> {
         let offset = state.offset;
         self.restart(state, offset);
-        let once = message::OpenFlags::CREATE.0
-            | message::OpenFlags::TRUNCATE.0
-            | message::OpenFlags::EXCLUSIVE.0;
-        state.opened = self.place.open(message::OpenFlags(self.wire.0 & !once))?;
+        let mut once = message::OpenFlags::TRUNCATE | message::OpenFlags::EXCLUSIVE;
+        if !state.behind.is_unmade() {
+            once = once | message::OpenFlags::CREATE;
+        }
+        state.opened = self.place.open(message::OpenFlags(self.wire.0 & !once.0))?;
+        Ok(())
+    }
+
+    /// After a lost session or a reboot of the server's machine: the file, and how long it is now.
+    fn find_again(&self, state: &mut State) -> Result<(), Errno> {
+        let session = &self.place.session;
+        let (handle, mut size) = (state.opened.handle, None);
+        if state.opened.generation == session.generation() {
+            match session.call(&Getattr { handle }, About::Handle(handle, 0)) {
+                Ok(reply) => size = Some(reply.get::<Getattr>().map_err(errno)?.size),
+                // The server's machine lost the file, or that we had it open.
+                Err(Errno::ESTALE | Errno::EBADF) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if size.is_none() {
+            self.reopen(state)?;
+        }
+        state.size = size.unwrap_or(state.opened.stat.size);
+        state.behind.compare(state.size);
         Ok(())
     }
 
@@ -162,10 +202,11 @@ impl RemoteFile {
                 offset,
                 count: len as u32,
             };
-            let asked = session.submit(&call, About::Handle(handle, offset))?;
+            let asked = session.submit_unsent(&call, About::Handle(handle, offset))?;
             let (ticket, record) = asked.parts();
             state.ahead.submitted(ticket, (offset, len), record);
         }
+        session.with_client(|_| {});
         let Some((ticket, record)) = state.ahead.oldest() else {
             return Ok(());
         };
@@ -184,7 +225,7 @@ impl RemoteFile {
         }
     }
 
-    /// Takes the answers to what was written behind. What a lost session left is asked for again.
+    /// Takes the answers to what was written behind. What is lost is asked for again.
     fn settle(&self, state: &mut State) -> Result<(), Errno> {
         let session = &self.place.session;
         loop {
@@ -193,41 +234,64 @@ impl RemoteFile {
                 behind.settle(client, record_answer);
                 behind.is_stale(client).then(|| behind.oldest())
             });
-            let Some(oldest) = stale.flatten() else {
-                break;
-            };
-            session.wait_done(oldest)?;
-        }
-        while let Some(piece) = state.behind.next_lost() {
-            if state.opened.generation != session.generation() {
-                let reopened = self.reopen(state);
-                if let Err(error) = reopened {
-                    state.behind.put_back(piece);
-                    if error == Errno::EINTR {
-                        return Err(error);
+            if let Some(oldest) = stale.flatten() {
+                session.wait_done(oldest)?;
+                continue;
+            }
+            if behind.is_unsure() {
+                match self.find_again(state) {
+                    Ok(()) => {}
+                    Err(Errno::EINTR) => return Err(Errno::EINTR),
+                    Err(error) => {
+                        state.behind.give_up(protocol::Errno(error as i32));
                     }
-                    state.behind.give_up(protocol::Errno(error as i32));
-                    return Ok(());
                 }
+                continue;
             }
-            let handle = state.opened.handle;
-            let call = Write {
-                handle,
-                offset: piece.offset,
-                data: Rest(&piece.data),
+            let Some(piece) = state.behind.next_lost() else {
+                return Ok(());
             };
-            match session.submit(&call, About::Handle(handle, piece.offset)) {
-                Ok(asked) => {
-                    let (ticket, record) = asked.parts();
-                    let generation = state.opened.generation;
-                    state.behind.resubmitted(&piece, generation, ticket, record);
-                }
-                Err(error) => {
-                    state.behind.put_back(piece);
-                    return Err(error);
-                }
+            if let Err(error) = self.ask_again(state, &piece) {
+                state.behind.put_back(piece);
+                return Err(error);
             }
         }
+    }
+
+    fn ask_again(&self, state: &mut State, piece: &Piece) -> Result<(), Errno> {
+        let session = &self.place.session;
+        let handle = state.opened.handle;
+        let asked = match piece.change() {
+            Change::Write(offset, data) => {
+                state.size = state.size.max(offset + data.len() as u64);
+                let data = Rest(data);
+                let call = Write {
+                    handle,
+                    offset,
+                    data,
+                };
+                session.submit(&call, About::Handle(handle, offset))
+            }
+            Change::Append(expected, data) => {
+                state.size = expected + data.len() as u64;
+                let data = Rest(data);
+                let call = Append {
+                    handle,
+                    expected,
+                    data,
+                };
+                session.submit(&call, About::Handle(handle, expected))
+            }
+            Change::Resize(size) => {
+                state.size = size;
+                session.submit(&Truncate { handle, size }, About::Handle(handle, size))
+            }
+        };
+        let (ticket, record) = asked?.parts();
+        let (behind, generation) = (&mut state.behind, state.opened.generation);
+        session.with_client(|client| {
+            behind.resubmitted(client, piece, generation, ticket, record);
+        });
         Ok(())
     }
 
@@ -244,15 +308,37 @@ impl RemoteFile {
 
     /// What went wrong since somebody was told.
     fn told(&self, state: &mut State) -> Result<(), Errno> {
-        let behind = &mut state.behind;
-        match self
-            .place
-            .session
-            .with_client(|client| behind.take_error(client))
-        {
+        match state.behind.take_error() {
             Some(failure) => Err(errno(failure)),
             None => Ok(()),
         }
+    }
+
+    /// Makes everything safe on the server's disk.
+    fn sync(&self, state: &mut State) -> Result<(), Errno> {
+        let session = &self.place.session;
+        loop {
+            self.drain(state)?;
+            self.with_handle(state, |_, handle| {
+                let level = SyncLevel::All;
+                session.call(&Fsync { handle, level }, About::Handle(handle, 0))
+            })?;
+            let behind = &mut state.behind;
+            if session.with_client(|client| behind.synced(client)) {
+                return Ok(());
+            }
+            // The server's machine was started again meanwhile.
+        }
+    }
+
+    /// Fsyncs when too much is kept.
+    fn keep_little(&self, state: &mut State) -> Result<(), Errno> {
+        let (most, all) = KEEP;
+        let share = all / OPEN.load(Ordering::Relaxed).max(1);
+        if state.behind.kept_bytes() > share.min(most) {
+            self.sync(state)?;
+        }
+        Ok(())
     }
 
     fn write_behind(&self, state: &mut State, data: &[u8]) -> Result<(), Errno> {
@@ -264,6 +350,7 @@ impl RemoteFile {
             self.place.session.wait_done(oldest)?;
             self.settle(state)?;
         }
+        self.keep_little(state)?;
         // Told by every write, taken back only by fsync or close.
         if let Some(failure) = state.behind.error() {
             return Err(errno(failure));
@@ -291,11 +378,17 @@ impl RemoteFile {
     }
 
     fn append(&self, state: &mut State, data: &[u8]) -> Result<(), Errno> {
-        let mut unsure = false;
         for _ in 0..APPEND_RACES {
+            self.settle(state)?;
+            self.keep_little(state)?;
+            if let Some(failure) = state.behind.error() {
+                return Err(errno(failure));
+            }
             let expected = state.size;
             let session = &self.place.session;
             let handle = state.opened.handle;
+            let behind = &mut state.behind;
+            let begun = session.with_client(|client| behind.begins(client));
             let ticket = session.submit(
                 &Append {
                     handle,
@@ -305,23 +398,21 @@ impl RemoteFile {
                 About::Handle(handle, expected),
             )?;
             let reply = session.wait_raw(ticket)?;
-            match reply.failure() {
+            let failure = reply.failure();
+            let behind = &mut state.behind;
+            let is_lost = session.with_client(|client| behind.answered(client, begun, reply));
+            match failure {
+                // Its place shows whether it was done.
+                _ if is_lost => {
+                    self.drain(state)?;
+                    return self.told(state);
+                }
                 None => {
-                    state.size = reply.get::<Append<'_>>().map_err(errno)?.size;
+                    state.size = expected + data.len() as u64;
                     return Ok(());
                 }
                 Some(failure) if errno(failure) == Errno::ERANGE => {
-                    let real = failure.refusal.value;
-                    // The session that was lost had done it, and nobody else appends to such a file.
-                    if unsure && real == expected + data.len() as u64 {
-                        state.size = real;
-                        return Ok(());
-                    }
-                    state.size = real;
-                }
-                Some(failure) if is_lost(session, state.opened.generation, errno(failure)) => {
-                    self.reopen(state)?;
-                    unsure = true;
+                    state.size = failure.refusal.value;
                 }
                 Some(failure) => return Err(errno(failure)),
             }
@@ -400,17 +491,24 @@ impl FileOps for RemoteFile {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();
-        // Repeated after a lost session, it must not cut what was written later.
         self.drain(&mut state)?;
-        self.with_handle(&mut state, |_, handle| {
-            self.place.session.call(
-                &Truncate {
-                    handle,
-                    size: length,
-                },
-                About::Handle(handle, length),
-            )
-        })?;
+        if let Some(failure) = state.behind.error() {
+            return Err(errno(failure));
+        }
+        let (handle, session) = (state.opened.handle, &self.place.session);
+        let call = Truncate {
+            handle,
+            size: length,
+        };
+        let asked = session.submit(&call, About::Handle(handle, length))?;
+        let (ticket, record) = asked.parts();
+        let generation = state.opened.generation;
+        session.with_client(|client| {
+            let behind = &mut state.behind;
+            behind.submitted(client, generation, ticket, 0, record);
+        });
+        self.drain(&mut state)?;
+        self.told(&mut state)?;
         state.size = length;
         state.changes().fetch_add(1, Ordering::AcqRel);
         Ok(())
@@ -418,21 +516,10 @@ impl FileOps for RemoteFile {
 
     fn fsync(&self) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        self.drain(&mut state)?;
-        let synced = self.with_handle(&mut state, |_, handle| {
-            self.place.session.call(
-                &Fsync {
-                    handle,
-                    level: SyncLevel::All,
-                },
-                About::Handle(handle, 0),
-            )
-        });
+        let synced = self.sync(&mut state);
         // Also when fsync itself failed: an error is told once.
         self.told(&mut state)?;
-        synced?;
-        state.behind.synced();
-        Ok(())
+        synced
     }
 
     fn close(&self) -> Result<(), Errno> {

@@ -122,6 +122,7 @@ impl Place {
         Ok(Opened {
             generation,
             handle: opened.handle,
+            created: opened.created,
             stat: opened.stat,
         })
     }

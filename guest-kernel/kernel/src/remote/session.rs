@@ -198,6 +198,19 @@ impl Session {
         }
     }
 
+    /// Asks, but sends only together with what comes next: [`Self::with_client`] does that, too.
+    pub fn submit_unsent<C: Call>(&self, call: &C, about: About<'_>) -> Result<Asked, Errno> {
+        let submitted = self.state.lock().client.submit(call, now_ms());
+        match submitted {
+            Ok(ticket) => {
+                let record = self.record_request(C::OPERATION, about);
+                Ok(Asked { ticket, record })
+            }
+            // There is a reason to wait, or an error.
+            Err(_) => self.submit(call, about),
+        }
+    }
+
     /// Asks if that is possible without sleeping.
     pub fn try_submit<C: Call>(&self, call: &C) -> Result<Asked, SubmitError> {
         let mut state = self.state.lock();

@@ -128,7 +128,7 @@ impl Client {
         self.generation
     }
 
-    /// How often the server's machine was started again under a session: what it had answered and not
+    /// How often the server's machine was started again, or may have been: what it had answered and not
     /// made safe by fsync may be lost each time.
     pub fn reboots(&self) -> u32 {
         self.reboots
@@ -403,7 +403,11 @@ impl Client {
         if !resumed {
             self.start_session(reply.slots);
         }
-        self.reboots += u32::from(reply.resumed == Resumed::Rebooted);
+        // A server that forgot the session cannot tell whether its machine forgot, too.
+        let other_boot = self.agreed.as_ref().map(|old| old.boot_id) != Some(reply.boot_id);
+        let lost =
+            reply.resumed == Resumed::Rebooted || !resumed && self.agreed.is_some() && other_boot;
+        self.reboots += u32::from(lost);
         self.agreed = Some(reply);
         self.send_again();
         Ok(())
@@ -495,11 +499,11 @@ impl Client {
         }
         let waiting = slot.waiting.take().filter(|waiting| !waiting.cancelled);
         if let Some(waiting) = waiting {
-            let failed = header.error().is_some();
+            let keeps = header.error().is_some() || operation.changes_bytes();
             let reply = Reply {
                 header,
                 payload,
-                asked: if failed { waiting.frame } else { Vec::new() },
+                asked: if keeps { waiting.frame } else { Vec::new() },
             };
             let ticket = Ticket {
                 slot: header.slot,

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::codec::{self, DecodeError};
 use crate::errno::{Errno, Reason, Refusal};
-use crate::frame::{HEADER, Header};
+use crate::frame::Header;
 use crate::message::{Call, ClientId, FollowEvent};
 #[cfg(doc)]
 use crate::{MAX_FRAME, MAX_SLOTS, MIN_FRAME};
@@ -130,7 +130,7 @@ impl From<DecodeError> for Broken {
 pub struct Reply {
     pub(super) header: Header,
     pub(super) payload: Vec<u8>,
-    /// The request's frame, of a failure only.
+    /// The request's frame, of a failure and of what changes bytes.
     pub(super) asked: Vec<u8>,
 }
 
@@ -149,9 +149,9 @@ impl Reply {
         }
     }
 
-    /// The payload of the request that failed, for whoever wants to ask again; nothing for a good reply.
-    pub fn asked(&self) -> &[u8] {
-        self.asked.get(HEADER..).unwrap_or_default()
+    /// The frame of the request, for whoever may have to ask again: of one that failed, or that changed bytes.
+    pub fn into_asked(self) -> Vec<u8> {
+        self.asked
     }
 
     /// What was answered; `C` is the type that was submitted.

@@ -9,13 +9,13 @@ use std::vec::Vec;
 
 use super::session::{Error, Link, Options, Session};
 use crate::client::{Push, Ticket};
-use crate::codec::Rest;
 use crate::message::{
-    Access, Append, Attach, Close, Count, Counters, Exports, FollowEvent, Fsync, Getattr, Handle,
-    Kind, Lookup, Mkdir, Open, OpenFlags, Opened, Ping, Read as ReadCall, Readdir, Removes, Rename,
-    Stat, Statfs, StatfsReply, SyncLevel, Truncate, Unlink, Write as WriteCall,
+    Access, Attach, Count, Counters, Exports, FollowEvent, Getattr, Handle, Kind, Lookup, Mkdir,
+    Open, OpenFlags, Opened, Ping, Read as ReadCall, Readdir, Removes, Rename, Stat, Statfs,
+    StatfsReply, SyncLevel, Unlink,
 };
 use crate::name::PathBuf;
+use crate::unsynced::Change;
 
 /// One name of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,8 +247,20 @@ impl Files {
         self.session.call(&call).map(drop)
     }
 
-    /// Opens; [`Self::close`] it again.
+    /// Opens; [`Self::close`] it again. What is written by [`Self::write_at`], [`Self::append`] and [`Self::truncate`]
+    /// and not fsynced is kept here, and sent again should the server's machine be started again and lose it.
     pub fn open(&mut self, path: &str, flags: OpenFlags, mode: u16) -> Result<Opened, Error> {
+        let (root, path) = self.resolve(path)?;
+        self.session.open(root.handle, path.as_path(), flags, mode)
+    }
+
+    /// As [`Self::open`], for somebody who keeps what is not safe yet.
+    pub(super) fn open_plain(
+        &mut self,
+        path: &str,
+        flags: OpenFlags,
+        mode: u16,
+    ) -> Result<Opened, Error> {
         let (root, path) = self.resolve(path)?;
         let reply = self.session.call(&Open {
             dir: root.handle,
@@ -261,17 +273,19 @@ impl Files {
 
     /// Bytes of an open file.
     pub fn size(&mut self, handle: Handle) -> Result<u64, Error> {
+        let handle = self.session.handle(handle);
         let reply = self.session.call(&Getattr { handle })?;
         Ok(reply.get::<Getattr>()?.size)
     }
 
     /// Gives a handle back.
     pub fn close(&mut self, handle: Handle) -> Result<(), Error> {
-        self.session.call(&Close { handle }).map(drop)
+        self.session.close(handle)
     }
 
     /// Reads once.
     pub fn read_at(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>, Error> {
+        let handle = self.session.handle(handle);
         Ok(self
             .session
             .call(&ReadCall {
@@ -284,38 +298,23 @@ impl Files {
 
     /// Writes once.
     pub fn write_at(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Error> {
-        self.session
-            .call(&WriteCall {
-                handle,
-                offset,
-                data: Rest(data),
-            })
-            .map(drop)
+        let change = Change::Write(offset, data);
+        self.session.change(handle, change).map(drop)
     }
 
     /// Appends once; the file's size afterwards.
     pub fn append(&mut self, handle: Handle, expected: u64, data: &[u8]) -> Result<u64, Error> {
-        let reply = self.session.call(&Append {
-            handle,
-            expected,
-            data: Rest(data),
-        })?;
-        Ok(reply.get::<Append<'_>>()?.size)
+        self.session.change(handle, Change::Append(expected, data))
     }
 
     /// Sets a file's size.
     pub fn truncate(&mut self, handle: Handle, size: u64) -> Result<(), Error> {
-        self.session.call(&Truncate { handle, size }).map(drop)
+        self.session.change(handle, Change::Resize(size)).map(drop)
     }
 
     /// Makes a file and its name survive a power cut.
     pub fn fsync(&mut self, handle: Handle) -> Result<(), Error> {
-        self.session
-            .call(&Fsync {
-                handle,
-                level: SyncLevel::All,
-            })
-            .map(drop)
+        self.session.fsync(handle, SyncLevel::All)
     }
 
     /// A whole file of moderate size.

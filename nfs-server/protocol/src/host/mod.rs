@@ -15,6 +15,7 @@ mod files;
 mod session;
 mod transfer;
 mod url;
+mod written;
 
 pub use files::{Files, Followed, Item};
 pub use session::{Error, Link, Options, Session, random};

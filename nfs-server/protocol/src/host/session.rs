@@ -1,6 +1,7 @@
 //! A session over a TCP socket, blocking, with reconnection.
 
 use std::boxed::Box;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -12,6 +13,7 @@ use std::vec::Vec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::written::Written;
 use crate::client::{Broken, Client, Config, Failure, Push, Reply, Status, SubmitError, Ticket};
 use crate::message::{Call, ClientId, Goodbye, HelloReply};
 use crate::name::Path;
@@ -173,7 +175,8 @@ pub enum Link {
 /// A session. Not shared between threads: put it behind a mutex, or open two.
 #[derive(Debug)]
 pub struct Session {
-    core: Client,
+    pub(super) core: Client,
+    pub(super) written: BTreeMap<Handle, Written>,
     options: Options,
     stream: Option<TcpStream>,
     channel: Option<Channel>,
@@ -204,6 +207,7 @@ impl Session {
         let now = Instant::now();
         Ok(Self {
             core,
+            written: BTreeMap::new(),
             options,
             stream: None,
             channel: None,
@@ -292,6 +296,11 @@ impl Session {
                 return Err(error);
             }
         }
+    }
+
+    /// Waits for an answer and leaves it there, also when the wait fails.
+    pub(super) fn wait_done(&mut self, ticket: Ticket) -> Result<(), Error> {
+        self.drive_until(|core| core.is_done(ticket))
     }
 
     /// Nobody waits for this answer any more.

@@ -86,7 +86,7 @@ impl Files {
     ) -> Result<u64, Error> {
         let (root, _) = self.resolve(path)?;
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
-        let opened = self.open(path, flags, 0o644)?;
+        let opened = self.open_plain(path, flags, 0o644)?;
         let mut upload = Upload {
             files: self,
             handle: opened.handle,
@@ -148,7 +148,7 @@ impl Upload<'_> {
         if self.safe == 0 && self.access == Access::ReadWrite {
             flags = flags | OpenFlags::TRUNCATE;
         }
-        let opened = self.files.open(path, flags, 0o644)?;
+        let opened = self.files.open_plain(path, flags, 0o644)?;
         let old = core::mem::replace(&mut self.handle, opened.handle);
         // It is stale if the file was gone.
         let _ = self.files.close(old);

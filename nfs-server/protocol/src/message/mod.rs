@@ -149,6 +149,11 @@ impl Operation {
         matches!(self, Self::Follow | Self::Credit | Self::Unfollow)
     }
 
+    /// Whether it changes what is in a file: what fsync makes safe.
+    pub const fn changes_bytes(self) -> bool {
+        matches!(self, Self::Write | Self::Append | Self::Truncate)
+    }
+
     /// Whether the server keeps the reply and repeats it; the others are simply done again.
     pub const fn is_once(self) -> bool {
         matches!(

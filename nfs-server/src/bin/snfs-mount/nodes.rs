@@ -108,7 +108,7 @@ impl Nodes {
             let Some(path) = &mut node.path else {
                 continue;
             };
-            let Some(new) = replaced(path, from, to) else {
+            let Some(new) = path.moved(from, to) else {
                 continue;
             };
             self.by_path.remove(path);
@@ -135,21 +135,6 @@ impl Nodes {
     pub fn handle(&self, number: u64) -> Option<Handle> {
         self.by_number.get(&number)?.open.first().copied()
     }
-}
-
-/// `path` with its beginning `from` replaced by `to`, if it begins so.
-fn replaced(path: &PathBuf, from: &PathBuf, to: &PathBuf) -> Option<PathBuf> {
-    let mut rest = path.as_path().names();
-    for name in from.as_path().names() {
-        if rest.next() != Some(name) {
-            return None;
-        }
-    }
-    let mut result = to.clone();
-    for name in rest {
-        result.push(name).ok()?;
-    }
-    Some(result)
 }
 
 #[cfg(test)]

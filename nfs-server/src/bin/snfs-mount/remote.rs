@@ -1,14 +1,13 @@
 //! The server's side of a mount: requests below one folder of one export.
 
 use protocol::client::{Failure, Reply};
-use protocol::codec::Rest;
 use protocol::host::{Error, Options, Session};
 use protocol::message::{
-    Access, Append, Attach, Call, Close, Fsync, Getattr, Handle, Kind, Lookup, Mkdir, Open,
-    OpenFlags, Opened, Read, Readdir, Removes, Rename, Stat, Statfs, StatfsReply, SyncLevel,
-    Truncate, Unlink, Write,
+    Access, Attach, Call, Getattr, Handle, Kind, Lookup, Mkdir, OpenFlags, Opened, Read, Readdir,
+    Removes, Rename, Stat, Statfs, StatfsReply, SyncLevel, Unlink,
 };
 use protocol::name::{NameError, Path, PathBuf};
+use protocol::unsynced::Change;
 use protocol::{Errno, Reason};
 
 /// Bytes of one part of a listing.
@@ -166,29 +165,34 @@ impl Remote {
 
     /// Describes an open file.
     pub fn stat_handle(&mut self, handle: Handle) -> Result<Stat> {
+        let handle = self.session.handle(handle);
         Ok(self.session.call(&Getattr { handle })?.get::<Getattr>()?)
     }
 
     /// Opens or makes a file, or opens a folder.
     pub fn open(&mut self, path: &PathBuf, flags: OpenFlags, mode: u16) -> Result<Opened> {
         let full = self.full(path)?;
-        let reply = self.at(&full, |dir, path| Open {
-            dir,
-            flags,
-            mode,
-            path,
-        })?;
-        Ok(reply.get::<Open<'_>>()?)
+        loop {
+            let root = self.root()?;
+            let opened = self.session.open(root, full.as_path(), flags, mode);
+            let lost = self.session.generation() != self.generation;
+            match opened {
+                // A new session has no handles before we attach: nothing was done.
+                Err(Error::Refused(failure)) if lost && failure.errno == Errno::EBADF => {}
+                opened => return Ok(opened?),
+            }
+        }
     }
 
-    /// Gives a handle back. What can go wrong then does not matter to anybody.
-    pub fn close(&mut self, handle: Handle) {
-        let _ = self.session.call(&Close { handle });
+    /// Gives a handle back. An error is about what was written.
+    pub fn close(&mut self, handle: Handle) -> Result<()> {
+        Ok(self.session.close(handle)?)
     }
 
     /// Fewer bytes than asked for mean the end of the file.
     pub fn read(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>> {
         let most = self.session.max_data();
+        let handle = self.session.handle(handle);
         let mut data = Vec::new();
         while (data.len() as u32) < count {
             let call = Read {
@@ -209,12 +213,7 @@ impl Remote {
     pub fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<()> {
         let mut at = offset;
         for part in data.chunks(self.session.max_data() as usize) {
-            let call = Write {
-                handle,
-                offset: at,
-                data: Rest(part),
-            };
-            self.session.call(&call)?;
+            self.session.change(handle, Change::Write(at, part))?;
             at += part.len() as u64;
         }
         Ok(())
@@ -231,18 +230,15 @@ impl Remote {
     ) -> Result<()> {
         for part in data.chunks(self.session.max_data() as usize) {
             loop {
-                let call = Append {
-                    handle,
-                    expected,
-                    data: Rest(part),
-                };
-                match self.session.call(&call) {
-                    Ok(reply) => {
-                        expected = reply.get::<Append<'_>>()?.size;
+                match self.session.change(handle, Change::Append(expected, part)) {
+                    Ok(size) => {
+                        expected = size;
                         break;
                     }
                     Err(Error::Refused(failure))
-                        if anywhere && failure.refusal.reason == Reason::NotTheEnd =>
+                        if anywhere
+                            && failure.errno == Errno::ERANGE
+                            && failure.refusal.reason == Reason::NotTheEnd =>
                     {
                         expected = failure.refusal.value;
                     }
@@ -255,14 +251,13 @@ impl Remote {
 
     /// Sets the size of a file.
     pub fn truncate(&mut self, handle: Handle, size: u64) -> Result<()> {
-        self.session.call(&Truncate { handle, size })?;
+        self.session.change(handle, Change::Resize(size))?;
         Ok(())
     }
 
     /// Makes safe what was written.
     pub fn fsync(&mut self, handle: Handle, level: SyncLevel) -> Result<()> {
-        self.session.call(&Fsync { handle, level })?;
-        Ok(())
+        Ok(self.session.fsync(handle, level)?)
     }
 
     /// Makes a folder.

@@ -171,7 +171,11 @@ impl State {
     fn close(&mut self, file: FileHandle) {
         if let Some(opened) = self.open.remove(&file.0) {
             self.nodes.closed(opened.number, opened.handle);
-            self.remote.close(opened.handle);
+            if let Err(Failed(errno)) = self.remote.close(opened.handle) {
+                eprintln!(
+                    "snfs-mount: what a program wrote before it closed a file may be lost: {errno}"
+                );
+            }
         }
     }
 
@@ -250,8 +254,8 @@ impl State {
         let path = self.path(number)?;
         let handle = self.remote.open(&path, OpenFlags::WRITE, 0)?.handle;
         let done = self.remote.truncate(handle, size);
-        self.remote.close(handle);
-        done
+        let closed = self.remote.close(handle);
+        done.and(closed)
     }
 
     fn fsync(&mut self, file: FileHandle, only_data: bool) -> Result<()> {
@@ -297,7 +301,8 @@ impl State {
         match self.remote.list(handle) {
             Ok(names) => Ok(self.keep(number.0, handle, Writes::Anywhere, names)),
             Err(failed) => {
-                self.remote.close(handle);
+                // The first error counts.
+                let _ = self.remote.close(handle);
                 Err(failed)
             }
         }
