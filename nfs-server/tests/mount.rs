@@ -264,7 +264,10 @@ fn what_a_program_wrote_survives_a_reboot_of_the_server() {
     drop(other_boot.unwrap());
     server.restart();
     file.sync_all().unwrap();
-    assert_eq!(std::fs::read(server.path("rw/result")).unwrap(), b"the only copy");
+    assert_eq!(
+        std::fs::read(server.path("rw/result")).unwrap(),
+        b"the only copy"
+    );
 }
 
 #[test]

@@ -405,7 +405,12 @@ fn leave(file: &HostPath, bytes: Option<u64>) {
 
 #[test]
 fn appends_that_were_not_fsynced_survive_a_reboot() {
-    for (export, left) in [("rw", None), ("append", None), ("rw", Some(0)), ("append", Some(4))] {
+    for (export, left) in [
+        ("rw", None),
+        ("append", None),
+        ("rw", Some(0)),
+        ("append", Some(4)),
+    ] {
         let mut server = Server::start_with(&["--state={}/state"]);
         let file = server.path(export).join("log");
         let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
