@@ -25,9 +25,9 @@ impl Vmm {
     ) -> Result<(), Stop> {
         let info = vcpu.vmcb.control.exit_info_1;
         let address = vcpu.vmcb.control.exit_info_2;
-        let hidden = self.memory.touches_hidden(address, 1);
-        if hidden && info & info::WRITE != 0 && defects::quirk(Quirk::HiddenWritePanics) {
-            self.panic = Some("write to hidden memory");
+        if defects::quirk(Quirk::HiddenWritePanics) {
+            let hidden = self.memory.touches_hidden(address, 1);
+            self.panic = (hidden && info & info::WRITE != 0).then_some("write to hidden memory");
         }
         // No exception can be delivered over such memory: the guest shuts down.
         if vcpu.interrupted_delivery() != 0 {

@@ -58,9 +58,9 @@ impl Vmm {
         }
         let base = vcpu.registers.rbx;
         let size = vcpu.registers.rcx;
-        let hidden = base != 0 && size != 0 && self.memory.touches_hidden(base, size);
-        if hidden && defects::quirk(Quirk::LogInHiddenPanics) {
-            self.panic = Some("log buffer in hidden memory");
+        if defects::quirk(Quirk::LogInHiddenPanics) {
+            let hidden = base != 0 && size != 0 && self.memory.touches_hidden(base, size);
+            self.panic = hidden.then_some("log buffer in hidden memory");
         }
         if self.log.attach(&self.memory, base, size) {
             self.log

@@ -132,6 +132,12 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
             kernel_exception(frame);
         }
     } else {
+        // `entry.s` forgets those: here locks may be held that an interrupt takes.
+        assert!(
+            frame.rflags & RFlags::INTERRUPT_FLAG.bits() != 0,
+            "interrupt {:#x} although interrupts are off",
+            frame.vector
+        );
         let cpu = cpu::this();
         cpu.interrupts.store(
             cpu.interrupts.load(Ordering::Relaxed) + 1,
