@@ -400,6 +400,6 @@ mod tests {
         };
         let text = matrix.text(100);
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
-        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
     }
 }
