@@ -2,7 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv6Packet, Icmpv6Repr,
@@ -23,8 +23,9 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOR_SOLICITATION: u8 = 135;
 /// Where a router advertisement's options begin (RFC 4861 section 4.2), in bytes.
 const ADVERTISEMENT_OPTIONS: usize = 16;
-/// The option that tells a prefix (RFC 4861 section 4.6.2), and where the prefix is in it.
+/// The option that tells a prefix (RFC 4861 section 4.6.2), and where its length and itself are in it.
 const PREFIX_INFORMATION: u8 = 3;
+const PREFIX_LEN: usize = 2;
 const PREFIX: core::ops::Range<usize> = 16..32;
 
 /// Where a frame about to be sent really goes.
@@ -122,37 +123,39 @@ fn is_own(own: &[IpAddr], target: &[u8]) -> bool {
         .any(|own| matches!(own, IpAddr::V4(own) if own.octets() == target))
 }
 
-/// Whether a frame from the card may be shown to smoltcp: loopback addresses do not come over a
-/// wire (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3), and a router that advertises a multicast
-/// prefix would give us an own address that smoltcp panics on.
-pub(super) fn is_credible(frame: &[u8]) -> bool {
-    let Some(packet) = frame.get(14..) else {
-        return true;
+/// Whether a frame from the card may be shown to smoltcp. Not credible are: loopback addresses
+/// (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3), our own address as the sender, IPv4 addresses
+/// mapped into IPv6, and router advertisements with a prefix that smoltcp panics on.
+pub(super) fn is_credible(frame: &[u8], own: &[IpAddr]) -> bool {
+    let (from, to) = match frame.get(ETHERTYPE) {
+        // RFC 826: an ARP packet of IPv4 has its sender's address at 14, the target's at 24.
+        Some(kind) if kind == ARP => (address_v4(frame, 28), address_v4(frame, 38)),
+        Some(kind) if kind == IPV4 => (address_v4(frame, 26), address_v4(frame, 30)),
+        Some(kind) if kind == IPV6 => (address_v6(frame, 22), address_v6(frame, 38)),
+        _ => return true,
     };
-    let address_v4 = |at: usize| packet.get(at..at + 4)?.try_into().ok().map(<[u8; 4]>::into);
-    let address_v6 = |at: usize| {
-        packet
-            .get(at..at + 16)?
-            .try_into()
-            .ok()
-            .map(<[u8; 16]>::into)
-    };
-    let addresses: [Option<IpAddr>; 2] = match frame.get(ETHERTYPE) {
-        Some(kind) if kind == IPV4 => [12, 16].map(|at| address_v4(at).map(|a: Ipv4Addr| a.into())),
-        Some(kind) if kind == IPV6 => [8, 24].map(|at| address_v6(at).map(|a: Ipv6Addr| a.into())),
-        _ => [None; 2],
-    };
-    if addresses
+    let is_mapped = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
+    let strange = [from, to]
         .iter()
         .flatten()
-        .any(|address| address.is_loopback())
-    {
-        return false;
-    }
-    !icmpv6(frame).is_some_and(advertises_multicast)
+        .any(|address| address.is_loopback() || is_mapped(address));
+    let is_ours = from.is_some_and(|from| own.contains(&from));
+    !strange && !is_ours && !icmpv6(frame).is_some_and(advertises_nonsense)
 }
 
-fn advertises_multicast(message: &[u8]) -> bool {
+fn address_v4(frame: &[u8], at: usize) -> Option<IpAddr> {
+    let bytes: [u8; 4] = frame.get(at..at + 4)?.try_into().ok()?;
+    Some(bytes.into())
+}
+
+fn address_v6(frame: &[u8], at: usize) -> Option<IpAddr> {
+    let bytes: [u8; 16] = frame.get(at..at + 16)?.try_into().ok()?;
+    Some(bytes.into())
+}
+
+/// Whether this is a router advertisement of a multicast prefix, or of one with more bits than an
+/// address has.
+fn advertises_nonsense(message: &[u8]) -> bool {
     if message.first() != Some(&ROUTER_ADVERTISEMENT) {
         return false;
     }
@@ -167,7 +170,7 @@ fn advertises_multicast(message: &[u8]) -> bool {
         }
         if kind == PREFIX_INFORMATION
             && let Some(prefix) = option.get(PREFIX)
-            && prefix[0] == 0xff
+            && (prefix[0] == 0xff || option[PREFIX_LEN] > 128)
         {
             return true;
         }

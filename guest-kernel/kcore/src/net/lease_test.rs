@@ -3,12 +3,13 @@
 
 use super::port::Port;
 use super::settings::{Address, Address6, StaticAddress};
-use super::stack::{Change, Moment, Stack};
-use super::test_wire::{CardRx, CardTx, Frames, Host};
+use super::stack::{Change, Family, Kind, Moment, Stack};
+use super::stack6_test::{ALL_NODES, PREFIX, advertised, icmpv6_frame};
+use super::test_wire::{CardRx, CardTx, Frames, Host, at, socket};
 use abi::Errno;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -75,10 +76,14 @@ fn datagram(to: [u8; 4], from_port: u16, to_port: u16, data: &[u8]) -> Vec<u8> {
 
 impl Net {
     fn new(address: Address) -> Self {
+        Self::with(address, Address6::Off)
+    }
+
+    fn with(address: Address, address6: Address6) -> Self {
         let (out, input) = (Frames::default(), Frames::default());
         let port = Port::new(CardRx(input.clone()), CardTx(out.clone()), (), MAC);
         Self {
-            host: Stack::new(port, address, Address6::Off, 1 << 20, 7, Moment(0)),
+            host: Stack::new(port, address, address6, 1 << 20, 7, Moment(0)),
             out,
             input,
             now: 0,
@@ -291,6 +296,44 @@ fn names_are_asked_of_the_server_that_dhcp_named() {
         net.resolve("late.test"),
         Err(Errno::ENOENT | Errno::ETIMEDOUT)
     ));
+}
+
+#[test]
+fn however_many_routers_there_are_ipv4_has_its_route() {
+    let mut net = Net::with(Address::Dhcp, Address6::Router);
+    for number in 1..=6 {
+        let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 9, number);
+        let frame = icmpv6_frame(router, ALL_NODES, &advertised(PREFIX, 64, 600));
+        net.input.borrow_mut().push_back(frame);
+    }
+    net.seconds(15);
+    assert!(net.changes.contains(&UP), "{:?}", net.changes);
+    net.alive = false;
+    let client = socket(&mut net.host, Kind::Stream, Family::V4);
+    let connected = net.host.connect(client, at([192, 0, 2, 1], 80));
+    assert_eq!(connected, Err(Errno::EINPROGRESS));
+    net.host.poll(Moment(net.now));
+    let sent = net.out.borrow_mut().pop_back().expect("a frame");
+    assert_eq!((&sent[12..14], &sent[38..42]), (&[8, 6][..], &SERVER[..]));
+}
+
+#[test]
+fn nobody_on_the_wire_has_our_addresses() {
+    let mut net = Net::new(Address::Dhcp);
+    net.seconds(15);
+    for own in [GIVEN, [127, 0, 0, 1]] {
+        // A question for us whose sender says to have our address, or localhost's.
+        let mut request = [[0xff; 6], SERVER_MAC].concat();
+        request.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        request.extend_from_slice(&SERVER_MAC);
+        request.extend_from_slice(&own);
+        request.extend_from_slice(&[0; 6]);
+        request.extend_from_slice(&GIVEN);
+        net.out.borrow_mut().clear();
+        net.input.borrow_mut().push_back(request);
+        net.host.poll(Moment(net.now));
+        assert_eq!(net.out.borrow().len(), 0, "{own:?}");
+    }
 }
 
 #[test]

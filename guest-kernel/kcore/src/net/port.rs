@@ -190,6 +190,7 @@ pub struct RxFrame<'a, Rx, T> {
     rx: &'a mut Rx,
     meter: &'a Meter<T>,
     full: &'a [u16],
+    own: &'a [IpAddr],
     looped: Option<Vec<u8>>,
 }
 
@@ -199,6 +200,7 @@ impl<Rx: Receive, T: Tap> RxToken for RxFrame<'_, Rx, T> {
             rx,
             meter,
             full,
+            own,
             looped,
         } = self;
         // smoltcp ignores an empty frame; it has no other way to be told "not this one".
@@ -213,7 +215,7 @@ impl<Rx: Receive, T: Tap> RxToken for RxFrame<'_, Rx, T> {
             Some(frame) => deliver(&frame),
             None => rx.take(|frame| {
                 meter.frame(Direction::In, frame);
-                deliver(if is_credible(frame) { frame } else { &[] })
+                deliver(if is_credible(frame, own) { frame } else { &[] })
             }),
         }
     }
@@ -288,6 +290,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap> Device for Port<Rx, Tx, T> {
             rx: &mut self.rx,
             meter: &self.meter,
             full: &self.full,
+            own: &self.own,
             looped,
         };
         let tx = TxFrame {

@@ -1,14 +1,14 @@
 //! Two stacks on one wire, speaking IPv6; and what a router on it may say.
 
 use super::port::Port;
-use super::settings::{Address, Address6};
+use super::settings::{Address, Address6, StaticAddress6};
 use super::stack::{Change, Endpoint, Family, Half, Kind, Moment, Stack, Take};
 use super::test_wire::{ADDRESS, ADDRESS6, CardRx, CardTx, Faults, Frames, Net, Woken, at, socket};
 use abi::Errno;
 use abi::net::{ADDRESS_OWN, ADDRESS_ROUTER};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// ICMPv6 types (RFC 4443 section 4).
 const ECHO_REQUEST: u8 = 128;
@@ -167,11 +167,13 @@ fn an_echo_is_answered() {
     assert_eq!(from, to);
     assert_eq!(buffer[..2], [ECHO_REPLY, 0]);
     assert_eq!(buffer[4..len], request[4..]);
-    let four = at(ADDRESS[1], 0);
+    let (four, refused) = (at(ADDRESS[1], 0), Err(Errno::EINVAL));
     assert_eq!(
         net.hosts[0].send(raw, &request, Some(four)),
-        Err(Errno::ENETUNREACH)
+        Err(Errno::EINVAL)
     );
+    assert_eq!(net.hosts[0].connect(raw, four), refused);
+    assert_eq!(net.hosts[0].bind(raw, at(ADDRESS[0], 0)), refused);
 }
 
 #[test]
@@ -198,13 +200,13 @@ fn our_own_addresses_are_reached_without_a_wire() {
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, 0);
+pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub(super) const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, 0);
 /// What RFC 4291 appendix A makes of `MAC` and `PREFIX`.
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0x00ff, 0xfe00, 1);
 
 /// An IPv6 packet in a frame to everybody, its ICMPv6 checksum right.
-fn icmpv6_frame(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+pub(super) fn icmpv6_frame(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
     let mut sum = 58 + message.len() as u32;
     let words = from.octets().into_iter().chain(to.octets());
     let bytes: Vec<u8> = words.chain(message.iter().copied()).collect();
@@ -228,15 +230,19 @@ fn icmpv6_frame(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
 
 /// A router advertisement (RFC 4861 section 4.2) with one prefix for everybody to take an address of.
 fn advertisement(prefix: Ipv6Addr, seconds: u32) -> Vec<u8> {
+    icmpv6_frame(ROUTER, ALL_NODES, &advertised(prefix, 64, seconds))
+}
+
+pub(super) fn advertised(prefix: Ipv6Addr, prefix_len: u8, seconds: u32) -> Vec<u8> {
     let mut message = vec![134, 0, 0, 0, 64, 0];
     message.extend_from_slice(&(seconds as u16).to_be_bytes());
     message.extend_from_slice(&[0; 8]);
-    message.extend_from_slice(&[3, 4, 64, 0xc0]);
+    message.extend_from_slice(&[3, 4, prefix_len, 0xc0]);
     message.extend_from_slice(&seconds.to_be_bytes());
     message.extend_from_slice(&seconds.to_be_bytes());
     message.extend_from_slice(&[0; 4]);
     message.extend_from_slice(&prefix.octets());
-    icmpv6_frame(ROUTER, ALL_NODES, &message)
+    message
 }
 
 /// The same packet with hop-by-hop options in front that say nothing (RFC 8200 section 4.3).
@@ -324,6 +330,17 @@ fn a_router_gives_an_address_until_it_runs_out() {
     assert_eq!(net.routers(), 0);
 }
 
+/// smoltcp asks for a router three times; after that its next look stays due for ever.
+#[test]
+fn without_a_router_the_stack_sleeps() {
+    let mut net = Advertised::new(Address6::Router);
+    net.pass(30);
+    let polled = net.host.poll(Moment(net.now));
+    assert!(!polled.more);
+    let due = polled.deadline.expect("DHCP asks on");
+    assert!(due.0 > net.now, "due at {}, now {}", due.0, net.now);
+}
+
 #[test]
 fn a_router_is_not_heard_when_it_is_not_asked_for() {
     let mut net = Advertised::new(Address6::Off);
@@ -333,11 +350,16 @@ fn a_router_is_not_heard_when_it_is_not_asked_for() {
 }
 
 #[test]
-fn a_router_that_advertises_a_multicast_prefix_is_not_believed() {
+fn a_router_that_advertises_nonsense_is_not_believed() {
     let mut net = Advertised::new(Address6::Router);
     let hostile = advertisement(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0), 60);
     net.hear(hostile.clone());
     net.hear(behind_options(hostile));
+    net.hear(icmpv6_frame(
+        ROUTER,
+        ALL_NODES,
+        &advertised(PREFIX, 129, 60),
+    ));
     assert_eq!(net.changes, []);
     net.hear(advertisement(PREFIX, 60));
     assert_eq!(net.changes.len(), 1);
@@ -351,9 +373,17 @@ fn loopback_addresses_do_not_come_over_a_wire() {
     let echo = [ECHO_REQUEST, 0, 0, 0, 0, 1, 0, 1];
     net.hear(icmpv6_frame(ROUTER, Ipv6Addr::LOCALHOST, &echo));
     net.hear(icmpv6_frame(Ipv6Addr::LOCALHOST, OWN, &echo));
+    net.hear(icmpv6_frame(OWN, OWN, &echo));
+    net.hear(icmpv6_frame(
+        Ipv4Addr::new(10, 0, 2, 2).to_ipv6_mapped(),
+        OWN,
+        &echo,
+    ));
     let spoken = |net: &Advertised| {
+        // Other than a question for routers.
         let out = net.out.borrow();
-        out.iter().any(|frame| frame[12..14] == [0x86, 0xdd])
+        out.iter()
+            .any(|frame| frame[12..14] == [0x86, 0xdd] && frame[54] != 133)
     };
     assert!(!spoken(&net));
     net.hear(icmpv6_frame(ROUTER, OWN, &echo));
@@ -371,33 +401,82 @@ fn no_frame_makes_it_panic() {
         random
     };
     let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x00ff, 0xfe00, 1);
-    for round in 0..20_000 {
-        let mut frame = if next() % 4 == 0 {
-            advertisement(
-                [PREFIX, ALL_NODES, Ipv6Addr::UNSPECIFIED][round % 3],
-                next() as u32,
-            )
+    const TYPES: [u8; 13] = [1, 2, 3, 4, 128, 129, 130, 133, 134, 135, 136, 137, 143];
+    for round in 0..40_000 {
+        let mut message = if next() % 2 == 0 {
+            let prefix = [PREFIX, ALL_NODES, Ipv6Addr::UNSPECIFIED][round % 3];
+            advertised(prefix, 64, next() as u32)
         } else {
-            // Any ICMPv6 type, its checksum right, so that it is not the checksum that saves us.
-            let mut message: Vec<u8> = (0..4 + next() % 60).map(|_| next() as u8).collect();
-            message[0] =
-                [1, 2, 3, 4, 128, 129, 130, 133, 134, 135, 136, 137, 143][next() as usize % 13];
-            message[2..4].fill(0);
-            icmpv6_frame(ROUTER, [own, OWN, ALL_NODES][round % 3], &message)
+            let mut any: Vec<u8> = (0..4 + next() % 60).map(|_| next() as u8).collect();
+            any[0] = TYPES[next() as usize % TYPES.len()];
+            any
         };
+        // Damaged before its checksum is made, so that it is not the checksum that saves us.
+        for _ in 0..next() % 4 {
+            let at = 1 + next() as usize % (message.len() - 1);
+            message[at] = next() as u8;
+        }
+        message[2..4].fill(0);
+        let mut frame = icmpv6_frame(ROUTER, [own, OWN, ALL_NODES][round % 3], &message);
         if next() % 4 == 0 {
             frame = behind_options(frame);
         }
-        for _ in 0..next() % 3 {
-            let at = next() as usize % frame.len();
-            frame[at] = next() as u8;
-        }
         if next() % 8 == 0 {
             frame.truncate(next() as usize % frame.len());
+        } else if next() % 8 == 0 {
+            let at = next() as usize % frame.len();
+            frame[at] = next() as u8;
         }
         net.input.borrow_mut().push_back(frame);
         net.out.borrow_mut().clear();
         net.now += 1000;
         net.host.poll(Moment(net.now));
+    }
+}
+
+#[test]
+fn an_address_far_away_is_called_from_one_that_it_can_answer() {
+    let far = at(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1), 80);
+    let own = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7);
+    let mut net = Advertised::new(Address6::Static(StaticAddress6 {
+        address: own,
+        prefix_len: 64,
+        gateway: Some(ROUTER),
+    }));
+    let client = socket(&mut net.host, Kind::Stream, Family::V6);
+    assert_eq!(net.host.connect(client, far), Err(Errno::EINPROGRESS));
+    let local = net.host.local(client).map(|own| own.address);
+    assert_eq!(local, Ok(own.into()));
+    // A router without a prefix leaves us with the link's own address, which is of no use there.
+    let mut net = Advertised::new(Address6::Router);
+    let message = &advertised(PREFIX, 64, 60)[..16];
+    net.hear(icmpv6_frame(ROUTER, ALL_NODES, message));
+    assert_eq!(net.routers(), 1);
+    let echo = [ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 0];
+    for kind in [Kind::Stream, Kind::Datagram, Kind::Icmp] {
+        let id = socket(&mut net.host, kind, Family::V6);
+        let result = match kind {
+            Kind::Icmp => net.host.send(id, &echo, Some(far)),
+            _ => net.host.connect(id, far).map(|()| 0),
+        };
+        assert_eq!(result, Err(Errno::ENETUNREACH), "{kind:?}");
+    }
+    // What is on the link needs no router.
+    let mut net = Advertised::new(Address6::Router);
+    let ping = socket(&mut net.host, Kind::Icmp, Family::V6);
+    let everybody = Some(at(ALL_NODES, 0));
+    assert_eq!(net.host.send(ping, &echo, everybody), Ok(echo.len()));
+}
+
+#[test]
+fn a_datagram_is_as_long_as_a_packet_has_room_for() {
+    let mut net = Net::new(Faults::default());
+    let host = &mut net.hosts[0];
+    let id = socket(host, Kind::Datagram, Family::V6);
+    for (address, room) in [(ADDRESS[1], 1472), (ADDRESS6[1], 1452)] {
+        let to = Some(at(address, 70));
+        assert_eq!(host.send(id, &vec![0; room], to), Ok(room));
+        let refused = host.send(id, &vec![0; room + 1], to);
+        assert_eq!(refused, Err(Errno::EMSGSIZE), "{address}");
     }
 }

@@ -6,6 +6,7 @@ use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_DGRAM, SocketInfo};
 use alloc::vec;
+use core::net::IpAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp;
 
@@ -13,8 +14,8 @@ use smoltcp::socket::udp;
 const BUFFER: usize = 32 * 1024;
 /// Datagrams that may wait in each direction.
 const DATAGRAMS: usize = 64;
-/// Largest datagram: what fits an IP packet (fragments are not made).
-pub const DATAGRAM_MAX: usize = MTU - 20 - 8;
+/// Bytes of a UDP header (RFC 768).
+const HEADER_LEN: usize = 8;
 
 pub(super) struct Datagram {
     handle: SocketHandle,
@@ -79,11 +80,17 @@ impl Datagram {
         Ok(())
     }
 
-    fn check_peer(&self, core: &Core, peer: Endpoint) -> Result<(), Errno> {
+    /// The address to call a peer from.
+    fn check_peer(&self, core: &Core, peer: Endpoint) -> Result<IpAddr, Errno> {
         if !self.bound.can_call(peer.address) {
             return Err(Errno::ENETUNREACH);
         }
-        core.check_route(peer.address)
+        let source = core.source(peer.address)?;
+        Ok(if self.bound.address.is_unspecified() {
+            source
+        } else {
+            self.bound.address
+        })
     }
 
     /// Forgets what came first and is not for us: a connected socket hears only its peer, one for
@@ -114,12 +121,17 @@ impl Datagram {
         if to.port == 0 || to.address.is_unspecified() {
             return Err(Errno::EINVAL);
         }
-        if data.len() > DATAGRAM_MAX {
+        // What fits one IP packet: fragments are not made.
+        if data.len() > MTU - ip_header_len(to.address) - HEADER_LEN {
             return Err(Errno::EMSGSIZE);
         }
-        self.check_peer(core, to)?;
+        let source = self.check_peer(core, to)?;
         self.bind_to_any(core, port)?;
-        match self.socket(core).send_slice(data, to.smoltcp()) {
+        let meta = udp::UdpMetadata {
+            local_address: Some(source.into()),
+            ..to.smoltcp().into()
+        };
+        match self.socket(core).send_slice(data, meta) {
             Ok(()) => Ok(data.len()),
             Err(udp::SendError::BufferFull) => Err(Errno::EAGAIN),
             Err(udp::SendError::Unaddressable) => Err(Errno::EADDRNOTAVAIL),
@@ -184,6 +196,11 @@ impl Datagram {
             ..endpoints_info(SOCK_DGRAM, self.bound, self.peer)
         }
     }
+}
+
+/// Bytes of an IP header without options to this address.
+fn ip_header_len(to: IpAddr) -> usize {
+    if to.is_ipv4() { 20 } else { 40 }
 }
 
 /// What does not fit is lost, as POSIX has it for datagrams.

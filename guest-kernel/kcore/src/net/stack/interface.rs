@@ -178,6 +178,12 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         let routes = core.iface.routes_mut();
         routes.remove_default_ipv4_route();
         if let Some(gateway) = lease.gateway {
+            // However many routers advertise themselves, IPv4 has its route.
+            routes.update(|routes| {
+                if routes.is_full() {
+                    routes.pop();
+                }
+            });
             let added = routes.add_default_ipv4_route(Ipv4Addr::from(gateway));
             debug_assert!(added.is_ok());
         }

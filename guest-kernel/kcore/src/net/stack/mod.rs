@@ -26,13 +26,13 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
 };
 use smoltcp::socket::{dhcpv4, dns, tcp};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, Ipv6Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Cidr};
 
 use datagram::Datagram;
 pub use names::Query;
@@ -50,6 +50,8 @@ const ORPHANS_MAX: usize = 64;
 const ORPHAN_LIFE_US: u64 = 60_000_000;
 /// And this long for its reset, should it have come to that.
 const RESET_LIFE_US: u64 = 5_000_000;
+/// How often the timers are looked at while smoltcp does not say when, for want of a router.
+const ROUTERLESS_PERIOD_US: u64 = 20_000;
 /// First port given out by itself (RFC 6335 section 6).
 const EPHEMERAL_FIRST: u16 = 49152;
 enum Proto {
@@ -86,6 +88,8 @@ pub struct Stack<Rx, Tx, T, N> {
     lease: Lease,
     /// IPv6 addresses as last told.
     addresses6: Vec<Ipv6Cidr>,
+    /// Addresses come from router advertisements.
+    asks_routers: bool,
     changes: VecDeque<Change>,
 }
 
@@ -116,6 +120,31 @@ impl Core {
         self.budget += bytes;
     }
 
+    /// The own address to call this one from, or ENETUNREACH.
+    fn source(&self, to: IpAddr) -> Result<IpAddr, Errno> {
+        self.check_route(to)?;
+        match to {
+            IpAddr::V4(_) => self.iface.get_source_address(&to.into()).map(IpAddr::from),
+            IpAddr::V6(to) if to.is_loopback() => Some(to.into()),
+            // smoltcp would take ::1 for an address far away, where it has only link-local ones.
+            IpAddr::V6(to) => self.source_v6(to).map(IpAddr::from),
+        }
+        .ok_or(Errno::ENETUNREACH)
+    }
+
+    /// RFC 6724 section 5, as far as we have what it chooses by: the peer's scope, then the longest
+    /// prefix in common.
+    fn source_v6(&self, to: Ipv6Addr) -> Option<Ipv6Addr> {
+        // FF02 is the link's own scope of multicast addresses (RFC 4291 section 2.7).
+        let near = to.is_unicast_link_local() || to.segments()[0] & 0xff0f == 0xff02;
+        let own = self.iface.ip_addrs().iter().filter_map(|cidr| match cidr {
+            IpCidr::Ipv6(cidr) => Some(cidr.address()),
+            IpCidr::Ipv4(_) => None,
+        });
+        own.filter(|own| !own.is_loopback() && own.is_unicast_link_local() == near)
+            .max_by_key(|own| (own.to_bits() ^ to.to_bits()).leading_zeros())
+    }
+
     /// Whether packets to this address have a way out.
     fn check_route(&self, to: IpAddr) -> Result<(), Errno> {
         if to.is_loopback() {
@@ -130,7 +159,9 @@ impl Core {
             IpAddr::V4(to) => self.lease_up && (near() || to.is_broadcast() || self.has_gateway),
             IpAddr::V6(to) => {
                 !to.is_unspecified()
-                    && (near() || self.iface.routes().get_default_ipv6_route().is_some())
+                    && (near()
+                        || to.is_multicast()
+                        || self.iface.routes().get_default_ipv6_route().is_some())
             }
         };
         if reachable {
@@ -203,6 +234,7 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
             questions: 0,
             lease: Lease::default(),
             addresses6: Vec::new(),
+            asks_routers: address6 == Address6::Router,
             changes: VecDeque::new(),
         };
         stack.configure6(address6);
@@ -298,12 +330,25 @@ impl<Rx: Receive, Tx: Transmit, T: Tap, N: Notify> Stack<Rx, Tx, T, N> {
         let change = self.changes.pop_front();
         Polled {
             more: more || !self.changes.is_empty(),
-            deadline: self
-                .core
-                .iface
-                .poll_at(instant, &self.core.sockets)
-                .map(|at| Moment(at.total_micros().max(0) as u64)),
+            deadline: self.deadline(instant),
             change,
+        }
+    }
+
+    /// When smoltcp wants to be polled again.
+    fn deadline(&mut self, now: Instant) -> Option<Moment> {
+        let at = self.core.iface.poll_at(now, &self.core.sockets);
+        let at = at.map(|at| Moment(at.total_micros().max(0) as u64));
+        if !self.asks_routers {
+            return at;
+        }
+        // smoltcp 0.14 asks three times for a router and then names that moment for ever; after the
+        // last advertisement ran out it hides the sockets' moments. 0 is a socket's "at once".
+        let soon = Moment(self.core.now.0 + ROUTERLESS_PERIOD_US);
+        match at {
+            Some(at) if at.0 != 0 && at <= self.core.now => Some(soon),
+            None => Some(soon),
+            at => at,
         }
     }
 

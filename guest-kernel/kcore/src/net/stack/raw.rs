@@ -8,6 +8,7 @@ use crate::net::port::MTU;
 use abi::Errno;
 use abi::net::{SOCK_RAW, SocketInfo};
 use alloc::vec;
+use core::net::IpAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::raw;
@@ -51,12 +52,23 @@ impl Raw {
         })
     }
 
+    /// IPv4 in an IPv6 address has another ICMP.
+    fn check_family(&self, address: IpAddr) -> Result<(), Errno> {
+        if address.is_ipv4() == (self.family == Family::V4) {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
     pub(super) fn bind(&mut self, to: Endpoint) -> Result<(), Errno> {
+        self.check_family(to.address)?;
         self.bound = Endpoint { port: 0, ..to };
         Ok(())
     }
 
     pub(super) fn connect(&mut self, to: Endpoint) -> Result<(), Errno> {
+        self.check_family(to.address)?;
         self.peer = Some(Endpoint { port: 0, ..to });
         Ok(())
     }
@@ -71,18 +83,14 @@ impl Raw {
         if message.len() < ICMP_HEADER_LEN || to.is_unspecified() {
             return Err(Errno::EINVAL);
         }
-        if to.is_ipv4() != self.bound.address.is_ipv4() {
-            return Err(Errno::ENETUNREACH);
-        }
-        core.check_route(to)?;
-        let to = IpAddress::from(to);
+        self.check_family(to)?;
+        let source = core.source(to)?;
         let from = if self.bound.address.is_unspecified() {
-            core.iface
-                .get_source_address(&to)
-                .ok_or(Errno::ENETUNREACH)?
+            source
         } else {
-            self.bound.address.into()
+            self.bound.address
         };
+        let (from, to) = (IpAddress::from(from), IpAddress::from(to));
         let protocol = match self.family {
             Family::V4 => IpProtocol::Icmp,
             Family::V6 => IpProtocol::Icmpv6,

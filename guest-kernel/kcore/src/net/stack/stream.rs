@@ -201,14 +201,18 @@ impl Stream {
         if broadcast || to.address.is_multicast() || !self.bound.can_call(to.address) {
             return Err(Errno::ENETUNREACH);
         }
-        core.check_route(to.address)?;
+        let source = core.source(to.address)?;
         if self.bound.port == 0 {
             self.bound.port = port;
+        }
+        let mut own = self.bound;
+        if own.address.is_unspecified() {
+            own.address = source;
         }
         core.reserve(BYTES)?;
         let mut socket = new_socket(self.nodelay, CONNECT_TIMEOUT);
         let connected = socket
-            .connect(core.iface.context(), to.smoltcp(), self.bound.listening())
+            .connect(core.iface.context(), to.smoltcp(), own.smoltcp())
             .map_err(|error| match error {
                 tcp::ConnectError::InvalidState => Errno::EINVAL,
                 tcp::ConnectError::Unaddressable => Errno::EADDRNOTAVAIL,
