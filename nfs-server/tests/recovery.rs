@@ -13,8 +13,8 @@ use nfs_server::server::machine_boot_id;
 use protocol::codec::{self, Rest};
 use protocol::frame;
 use protocol::message::{
-    Append, Appended, Call, ClientId, Getattr, Handle, Mkdir, Open, OpenFlags, Opened, Removes,
-    Rename, Resumed, Stat, Unlink,
+    Append, Appended, Attach, Attached, Call, ClientId, Getattr, Handle, Mkdir, Open, OpenFlags,
+    Opened, Removes, Rename, Resumed, Stat, Unlink,
 };
 use protocol::name::PathBuf;
 use protocol::noise::KeyId;
@@ -462,6 +462,43 @@ fn writes_that_were_not_fsynced_survive_a_reboot() {
     // What was closed is nobody's any more.
     assert_eq!(files.session().unsynced_bytes(), 0);
     files.goodbye();
+}
+
+#[test]
+fn no_handle_number_comes_again_when_the_journal_lost_its_end() {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    let mut raw = Raw::connect(&server);
+    raw.hello(CLIENT, TOKEN, 0).unwrap();
+    let session = raw.session;
+    let attach = Attach { export: b"rw" };
+    let attached: Attached = codec::decode(&raw.call(&attach).unwrap()).unwrap();
+    let journal = server.path("state/journal");
+    let mut given = vec![attached.root];
+    for boot in 0..3 {
+        let safe = std::fs::read(&journal).unwrap();
+        for nth in 0..3 {
+            let name = path(&format!("f{boot}{nth}"));
+            let open = Open {
+                dir: attached.root,
+                flags: OpenFlags::WRITE | OpenFlags::CREATE,
+                mode: 0o644,
+                path: name.as_path(),
+            };
+            let opened: Opened = codec::decode(&raw.call(&open).unwrap()).unwrap();
+            let handle = opened.handle;
+            assert!(!given.contains(&handle), "{handle:?} of {given:?}");
+            given.push(handle);
+        }
+        reboot(&mut server, || std::fs::write(&journal, &safe).unwrap());
+        raw = Raw::connect(&server);
+        let reply = raw.hello(CLIENT, TOKEN, session).unwrap();
+        assert_eq!(reply.resumed, Resumed::Rebooted);
+        raw.sequence[0] = 100 * (boot + 1);
+        for &handle in &given[1..] {
+            let stale = raw.call(&Getattr { handle }).unwrap_err();
+            assert_eq!(stale.0, Errno::EBADF.status());
+        }
+    }
 }
 
 /// Opens a journal. Another test that starts a program holds our lock between its fork and exec.

@@ -6,6 +6,10 @@ use protocol::name::{Path, PathBuf};
 
 use super::record::{Effect, HandleInfo, Intent, Record, RequestId, SessionInfo};
 
+/// Numbers of handles come in blocks of so many. A block is begun only when the journal says so safely, and no
+/// block goes on after the machine was started again: so no number is given out twice.
+const HANDLE_BLOCK: u32 = 1 << 20;
+
 /// The last reply of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastReply {
@@ -32,6 +36,16 @@ pub struct MirrorSession {
     pub untold: bool,
 }
 
+impl MirrorSession {
+    /// The machine was started again: the last records may be missing. What they gave out lies in this block of
+    /// numbers, so the next handles come from the next one; after the last block there are none.
+    fn reboot(&mut self) {
+        self.untold = true;
+        let next = &mut self.info.next_handle;
+        *next = (*next / HANDLE_BLOCK + 1).saturating_mul(HANDLE_BLOCK);
+    }
+}
+
 /// All sessions as the records tell them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirror {
@@ -51,15 +65,26 @@ impl Mirror {
         Some((info.export.clone(), full))
     }
 
+    /// Whether a record gives out the last handle of a block: it must be safe before the next block is used.
+    pub(super) fn ends_block(&self, record: &Record) -> bool {
+        let Record::Reply(id, Effect::Opened { handle, .. }, _) = record else {
+            return false;
+        };
+        let session = self.sessions.get(&id.session);
+        session.is_some_and(|session| {
+            session.info.next_handle / HANDLE_BLOCK < handle.saturating_add(1) / HANDLE_BLOCK
+        })
+    }
+
     /// Takes one record in.
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Start(machine) => {
                 let rebooted = !self.machine.is_empty() && self.machine != machine;
                 self.machine = machine;
-                self.sessions
-                    .values_mut()
-                    .for_each(|session| session.untold |= rebooted);
+                if rebooted {
+                    self.sessions.values_mut().for_each(MirrorSession::reboot);
+                }
             }
             Record::Told(id) | Record::Untold(id) => {
                 let untold = matches!(record, Record::Untold(_));
@@ -120,6 +145,10 @@ impl Mirror {
                 base,
                 mut info,
             } => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    let next = &mut session.info.next_handle;
+                    *next = (*next).max(handle.saturating_add(1));
+                }
                 if base != 0 {
                     // A path too deep to write down cannot be opened again: the handle will be stale.
                     let Some((_, path)) = self.full_path(id, base, info.path.as_path()) else {
@@ -128,8 +157,6 @@ impl Mirror {
                     info.path = path;
                 }
                 if let Some(session) = self.sessions.get_mut(&id) {
-                    let next = &mut session.info.next_handle;
-                    *next = (*next).max(handle.saturating_add(1));
                     session.handles.insert(handle, info);
                 }
             }

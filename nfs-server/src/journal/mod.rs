@@ -126,6 +126,9 @@ impl Journal {
         // At a fixed place, so that a line cut short by a full disk is written over.
         open.file.write_all_at(&open.line, open.bytes)?;
         open.bytes += open.line.len() as u64;
+        if open.mirror.ends_block(&record) {
+            open.file.sync_data()?;
+        }
         open.mirror.apply(record);
         if open.bytes > open.rewrite_at {
             match write_anew(&self.folder, &open.mirror) {
