@@ -311,7 +311,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Compare(options) => results::compare(&workspace, options),
         Command::Replay(options) => replay::run(&workspace, consent, options),
         Command::New(command) => scaffold::run(command),
-        Command::Trace(command) => trace::run(command),
+        Command::Trace(command) => trace::run(&workspace, command),
         Command::BenchSnfs(options) => bench_snfs::run(&workspace, consent, options),
         Command::BenchTrace(options) => bench_trace::run(&workspace, consent, options),
         Command::Fs(options) => fs::run(&workspace, consent, options),

@@ -9,14 +9,19 @@ use harness::Outcome;
 
 use crate::workspace::Workspace;
 
+/// The newest run, in place of a run folder.
+pub const LATEST: &str = "latest";
+/// The run before it.
+const PREVIOUS: &str = "previous";
 /// Columns of the comparison.
 const WIDTH: usize = 150;
 
 /// Which form of a run.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The run folder, or its name below `runs` [default: the newest].
-    run: Option<PathBuf>,
+    /// The run folder, its name below `runs`, `latest` or `previous`.
+    #[arg(default_value = LATEST)]
+    run: PathBuf,
     /// As JUnit XML, for CI systems.
     #[arg(long, group = "form")]
     junit: bool,
@@ -34,9 +39,11 @@ pub struct Report {
 /// Two runs.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// The run folder before, or its name below `runs`.
+    /// The run folder before, its name below `runs`, `latest` or `previous`.
+    #[arg(default_value = PREVIOUS)]
     before: PathBuf,
     /// The run folder after.
+    #[arg(default_value = LATEST)]
     after: PathBuf,
 }
 
@@ -45,10 +52,7 @@ pub struct Compare {
 /// # Errors
 /// When the run folder cannot be read or the file cannot be written.
 pub fn report(workspace: &Workspace, options: &Report) -> Result<Outcome> {
-    let folder = match &options.run {
-        Some(name) => folder(workspace, name),
-        None => newest(&workspace.path("runs"))?,
-    };
+    let folder = folder(workspace, &options.run)?;
     let run = Run::load(&folder)?;
     let (text, name) = match (options.junit, options.ktap, options.measurements) {
         (true, _, _) => (formats::junit(&run), "junit.xml"),
@@ -78,8 +82,8 @@ fn status(run: &Run) -> Outcome {
 /// # Errors
 /// When a run folder cannot be read.
 pub fn compare(workspace: &Workspace, options: &Compare) -> Result<Outcome> {
-    let before = Run::load(&folder(workspace, &options.before))?;
-    let after = Run::load(&folder(workspace, &options.after))?;
+    let before = Run::load(&folder(workspace, &options.before)?)?;
+    let after = Run::load(&folder(workspace, &options.after)?)?;
     let comparison = compare::compare(&before, &after);
     print!("{}", comparison.text(WIDTH));
     Ok(
@@ -91,27 +95,47 @@ pub fn compare(workspace: &Workspace, options: &Compare) -> Result<Outcome> {
     )
 }
 
-/// A run folder by its path, or by its name below `runs`.
-pub fn folder(workspace: &Workspace, name: &Path) -> PathBuf {
-    let below = workspace.path("runs").join(name);
-    if !name.is_dir() && below.is_dir() {
-        below
-    } else {
-        name.to_owned()
+/// A run folder by its path, by its name below `runs`, or as `latest` or `previous`. What is neither comes back as the
+/// path it may be.
+///
+/// # Errors
+/// When there are not as many runs yet.
+pub fn folder(workspace: &Workspace, name: &Path) -> Result<PathBuf> {
+    let runs = workspace.path("runs");
+    if name.exists() {
+        return Ok(name.to_owned());
+    }
+    match name.to_str() {
+        Some(LATEST) => newest(&runs, 0),
+        Some(PREVIOUS) => newest(&runs, 1),
+        _ => {
+            let below = runs.join(name);
+            Ok(if below.is_dir() {
+                below
+            } else {
+                name.to_owned()
+            })
+        }
     }
 }
 
-/// Names of run folders are times: the last one is the newest.
-fn newest(runs: &Path) -> Result<PathBuf> {
+/// Names of run folders are times: the last one is the newest. The one that has so many after it.
+fn newest(runs: &Path, after: usize) -> Result<PathBuf> {
     let entries = std::fs::read_dir(runs)
         .with_context(|| format!("there is no run in {} yet", runs.display()))?;
     let folders = entries
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.join(trace_record::run::RUN_JSON).is_file());
-    match folders.max() {
+    let mut folders: Vec<PathBuf> = folders.collect();
+    folders.sort();
+    match folders.into_iter().rev().nth(after) {
         Some(folder) => Ok(folder),
-        None => bail!("there is no run in {} yet (`cargo hv run`)", runs.display()),
+        None => bail!(
+            "there are not {} runs in {} yet (`cargo hv run`)",
+            after + 1,
+            runs.display()
+        ),
     }
 }
 
@@ -122,13 +146,17 @@ mod tests {
     #[test]
     fn the_newest_run_has_the_last_name() {
         let runs = tempfile::tempdir().unwrap();
-        assert!(newest(runs.path()).is_err());
+        assert!(newest(runs.path(), 0).is_err());
         for name in ["20261123-120000", "20261123-120001", "zzz"] {
             std::fs::create_dir(runs.path().join(name)).unwrap();
         }
         for name in ["20261123-120000", "20261123-120001"] {
             std::fs::write(runs.path().join(name).join("run.json"), "{}").unwrap();
         }
-        assert!(newest(runs.path()).unwrap().ends_with("20261123-120001"));
+        let newest = |after| newest(runs.path(), after);
+        assert!(newest(0).unwrap().ends_with("20261123-120001"));
+        assert!(newest(1).unwrap().ends_with("20261123-120000"));
+        let error = newest(2).unwrap_err().to_string();
+        assert!(error.starts_with("there are not 3 runs"), "{error}");
     }
 }

@@ -9,19 +9,20 @@ use harness::Outcome;
 use monitor_ui::Output;
 use trace_record::{FileHeader, Reader, run};
 
-use crate::{export, pcapng};
+use crate::workspace::Workspace;
+use crate::{export, pcapng, results};
 
 /// What to do with a trace.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the records, one a line.
     Show {
-        /// A trace file, a boot's folder, or a run folder (its first boot).
+        /// A trace file, a boot's folder, or a run folder (its first boot), also as its name below `runs` or `latest`.
         path: PathBuf,
     },
     /// Write the records in a format that other programs read.
     Export {
-        /// A trace file, a boot's folder, or a run folder (its first boot).
+        /// A trace file, a boot's folder, or a run folder (its first boot), also as its name below `runs` or `latest`.
         path: PathBuf,
         /// CSV, one record a line.
         #[arg(long, group = "format")]
@@ -47,31 +48,27 @@ pub enum Command {
 ///
 /// # Errors
 /// When there is no trace, or it is damaged from its beginning.
-pub fn run(command: &Command) -> Result<Outcome> {
+pub fn run(workspace: &Workspace, command: &Command) -> Result<Outcome> {
+    let (Command::Show { path } | Command::Export { path, .. }) = command;
+    let file = trace_file(&results::folder(workspace, path)?);
     match command {
-        Command::Show { path } => show(&trace_file(path)),
-        Command::Export {
-            path, pcap: true, ..
-        } => pcap(&trace_file(path)),
-        Command::Export {
-            path, chrome: true, ..
-        } => {
-            let (header, mut reader) = open(&trace_file(path))?;
+        Command::Show { .. } => show(&file),
+        Command::Export { pcap: true, .. } => pcap(&file),
+        Command::Export { chrome: true, .. } => {
+            let (header, mut reader) = open(&file)?;
             let mut out = BufWriter::new(std::io::stdout().lock());
             let done = export::chrome::write(&header, &mut reader, &mut out)?;
             out.flush()?;
             Ok(done.told())
         }
         Command::Export {
-            path,
-            ctf: Some(folder),
-            ..
+            ctf: Some(folder), ..
         } => {
-            let (header, mut reader) = open(&trace_file(path))?;
+            let (header, mut reader) = open(&file)?;
             Ok(export::ctf::write(&header, &mut reader, folder)?.told())
         }
-        Command::Export { path, csv, .. } => {
-            let mut monitor = monitor_ui::Options::file(trace_file(path));
+        Command::Export { csv, .. } => {
+            let mut monitor = monitor_ui::Options::file(file);
             monitor.output = if *csv { Output::Csv } else { Output::Json };
             monitor_ui::run(monitor)?;
             Ok(Outcome::AsExpected)

@@ -23,7 +23,7 @@ pub const SCRIPTS: &str = "scripts";
 /// What to repeat.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The run folder, or its name below `runs`.
+    /// The run folder, its name below `runs`, `latest` or `previous`.
     run: PathBuf,
     /// The experiment.
     id: String,
@@ -43,7 +43,7 @@ pub struct Options {
 /// # Errors
 /// When the run folder does not hold what is needed, or the machine cannot be set up.
 pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result<Outcome> {
-    let folder = results::folder(workspace, &options.run);
+    let folder = results::folder(workspace, &options.run)?;
     let old = Run::load(&folder)?;
     let Some(line) = old.results.iter().find(|line| line.id == options.id) else {
         bail!("the run has no result of `{}`", options.id);
