@@ -1,6 +1,7 @@
 //! Media on a real block device: a loop device of this computer, which the kernel treats as any other disk.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,8 @@ const PARTITION: u64 = 2048;
 struct Disk {
     folder: TempDir,
     device: PathBuf,
+    /// A node that we made, as nobody else did.
+    made: Option<PathBuf>,
 }
 
 /// Runs a program that must succeed; what it printed.
@@ -27,6 +30,16 @@ fn must(program: &str, arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{program} {arguments:?}: {said}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Major and minor number of a block device's node, as `259:3`.
+fn block_device(node: &Path) -> Option<String> {
+    let metadata = std::fs::symlink_metadata(node).ok()?;
+    let number = metadata.rdev();
+    metadata.file_type().is_block_device().then(|| {
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        format!("{major}:{minor}")
+    })
 }
 
 fn str(path: &Path) -> &str {
@@ -43,6 +56,7 @@ impl Disk {
         Disk {
             device: must("losetup", &attach).into(),
             folder,
+            made: None,
         }
     }
 
@@ -54,18 +68,24 @@ impl Disk {
         self.device.file_name().unwrap().to_str().unwrap()
     }
 
-    /// Gives it a partition: told to the kernel, which may not read partition tables. The node is made where nobody does.
-    fn partition(&self) -> PathBuf {
+    /// Gives it a partition: told to the kernel, which may not read partition tables. The node is made where nobody does,
+    /// or where one is left over: the numbers of partitions are given out anew, and its may be a foreign disk's by now.
+    fn partition(&mut self) -> PathBuf {
         let (first, sectors) = (PARTITION.to_string(), BYTES / SECTOR - PARTITION);
         let device = str(&self.device);
         must("addpart", &[device, "1", &first, &sectors.to_string()]);
         let name = format!("{}p1", self.name());
         let numbers = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).unwrap();
+        let numbers = numbers.trim();
         let node = Path::new("/dev").join(name);
-        if !node.exists() {
-            let (major, minor) = numbers.trim().split_once(':').unwrap();
+        if block_device(&node).as_deref() != Some(numbers) {
+            let _ = std::fs::remove_file(&node);
+            let (major, minor) = numbers.split_once(':').unwrap();
             must("mknod", &[str(&node), "b", major, minor]);
+            self.made = Some(node.clone());
         }
+        // Root makes file systems on it.
+        assert_eq!(block_device(&node).as_deref(), Some(numbers), "{node:?}");
         node
     }
 
@@ -89,11 +109,22 @@ impl Disk {
         )
     }
 
+    /// What is before the partition; that may be mounted, and then its file system writes.
+    fn before_partition(&self) -> Vec<u8> {
+        let file = std::fs::File::open(self.file()).unwrap();
+        let mut bytes = Vec::new();
+        file.take(PARTITION * SECTOR)
+            .read_to_end(&mut bytes)
+            .unwrap();
+        assert_eq!(bytes.len() as u64, PARTITION * SECTOR);
+        bytes
+    }
+
     fn assert_refused(&self, why: &str) {
-        let before = std::fs::read(self.file()).unwrap();
+        let before = self.before_partition();
         let (done, said) = self.write(&self.device, &format!("{0}\n{0}\n", self.name()));
         assert!(!done && said.contains(why), "{said}");
-        assert!(before == std::fs::read(self.file()).unwrap(), "{said}");
+        assert!(before == self.before_partition(), "{said}");
     }
 }
 
@@ -104,6 +135,10 @@ impl Drop for Disk {
             .args([device, "1"])
             .stderr(Stdio::null())
             .status();
+        // While the loop device is still ours, and so its partition's name.
+        if let Some(node) = &self.made {
+            let _ = std::fs::remove_file(node);
+        }
         let _ = Command::new("losetup").args(["-d", device]).status();
     }
 }
@@ -139,7 +174,7 @@ fn a_medium_on_a_loop_device_starts_the_guest() {
 #[test]
 #[ignore = "changes devices of this computer: cargo hv test"]
 fn a_loop_device_in_use_and_the_disk_of_this_system_are_refused() {
-    let disk = Disk::empty();
+    let mut disk = Disk::empty();
     let partition = disk.partition();
     let (done, said) = disk.write(&partition, "");
     assert!(!done && said.contains("is a partition"), "{said}");
