@@ -42,11 +42,7 @@ pub struct Options {
 /// # Errors
 /// When something is missing, does not compile or start, or the server's trace lacks records.
 pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result<Outcome> {
-    let freshness = if options.no_build {
-        Freshness::AsBuilt
-    } else {
-        Freshness::Build
-    };
+    let freshness = Freshness::of(options.no_build);
     let disk = build::boot_disk(workspace, consent, freshness)?;
     let interrupt = Interrupt::watch()?;
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;

@@ -19,6 +19,17 @@ pub enum Freshness {
     AsBuilt,
 }
 
+impl Freshness {
+    /// What the option `--no-build` asks for.
+    #[must_use]
+    pub fn of(no_build: bool) -> Freshness {
+        match no_build {
+            true => Freshness::AsBuilt,
+            false => Freshness::Build,
+        }
+    }
+}
+
 /// Checks the needs, builds the guest and makes the boot disk; returns where it is.
 ///
 /// # Errors

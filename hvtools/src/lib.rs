@@ -18,6 +18,7 @@ pub mod grub;
 pub mod guest;
 pub mod image;
 pub mod interrupt;
+mod machine;
 pub mod matrix;
 pub mod media;
 pub mod monitor;

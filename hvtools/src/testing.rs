@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use harness::Outcome;
 
 use crate::build::{self, Freshness};
+use crate::media;
 use crate::needs::{self, Consent};
 use crate::workspace::Workspace;
 
@@ -20,6 +21,8 @@ const LOOP_DEVICE: &str = "loop_device";
 pub const BITVISOR_VARIABLE: &str = "HV_BITVISOR_ELF";
 /// Tests that need it have this in their name.
 const BITVISOR_TESTS: &str = "bitvisor";
+/// BitVisor's loader for UEFI, built by itself; tests that need it have this in their name, too.
+const LOADVMM: &str = "loadvmm";
 
 /// Another reader of our traces; tests that need it have this in their name. Nothing else does, so it is not a need.
 const BABELTRACE: &str = "babeltrace2";
@@ -201,12 +204,42 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     // One machine at a time: each wants a CPU for itself, and their time limits are real.
     tests.args(["--test-threads", "1"]).args(filter);
     let bitvisor = std::env::var_os(BITVISOR_VARIABLE).map(PathBuf::from);
-    // What this computer may lack: the word in the tests' names, whether it is there, and why not.
+    let lacking = lacking(bitvisor.as_deref());
+    for (word, _) in &lacking {
+        tests.args(["--skip", word]);
+    }
+    let mut here = Tally::default();
+    drive("tests in the guest", tests, &mut here)?;
+    for (word, why) in &lacking {
+        let count = count(runner().args(["--list", word]))?;
+        println!("NOT RUN: {word}, {count} tests ({why})");
+    }
+    tally.passed += here.passed;
+    tally.failed += here.failed;
+    tally.broken |= here.broken;
+    // The host's runner passed over them as ignored; those of BitVisor stay so.
+    tally.ignored = tally.ignored.saturating_sub(here.passed + here.failed);
+    Ok(())
+}
+
+/// What this computer lacks for some tests: the word in their names, and why they are not run.
+fn lacking(bitvisor: Option<&Path>) -> Vec<(&'static str, String)> {
+    let elf = bitvisor.filter(|elf| elf.is_file());
+    let loadvmm = elf.map(media::loadvmm_beside);
     let wanted = [
         (
             BITVISOR_TESTS,
-            bitvisor.as_ref().is_some_and(|elf| elf.is_file()),
+            elf.is_some(),
             format!("{BITVISOR_VARIABLE} names no bitvisor.elf"),
+        ),
+        (
+            LOADVMM,
+            // Without a BitVisor they are among its tests.
+            loadvmm.as_ref().is_none_or(|loader| loader.is_file()),
+            format!(
+                "there is no {}",
+                loadvmm.as_deref().unwrap_or(Path::new("")).display()
+            ),
         ),
         (
             BABELTRACE,
@@ -219,21 +252,8 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
             "root, and a kernel with loop devices, are needed".to_owned(),
         ),
     ];
-    for (word, _, _) in wanted.iter().filter(|(_, there, _)| !there) {
-        tests.args(["--skip", word]);
-    }
-    let mut here = Tally::default();
-    drive("tests in the guest", tests, &mut here)?;
-    for (word, _, why) in wanted.iter().filter(|(_, there, _)| !there) {
-        let count = count(runner().args(["--list", word]))?;
-        println!("NOT RUN: {word}, {count} tests ({why})");
-    }
-    tally.passed += here.passed;
-    tally.failed += here.failed;
-    tally.broken |= here.broken;
-    // The host's runner passed over them as ignored; those of BitVisor stay so.
-    tally.ignored = tally.ignored.saturating_sub(here.passed + here.failed);
-    Ok(())
+    let lacking = wanted.into_iter().filter(|(_, there, _)| !there);
+    lacking.map(|(word, _, why)| (word, why)).collect()
 }
 
 fn has_loop_devices() -> bool {
@@ -306,6 +326,25 @@ mod tests {
             }
         );
         assert_eq!(tally.outcome(), Outcome::Unexpected);
+    }
+
+    #[test]
+    fn a_bitvisor_without_its_loader_for_uefi_leaves_out_the_tests_of_that_loader_only() {
+        let tree = tempfile::tempdir().unwrap();
+        let elf = tree.path().join("bitvisor.elf");
+        let words = || {
+            let all = lacking(Some(&elf)).into_iter();
+            let mut words: Vec<&str> = all.map(|(word, _)| word).collect();
+            words.retain(|word| [BITVISOR_TESTS, LOADVMM].contains(word));
+            words
+        };
+        assert_eq!(words(), [BITVISOR_TESTS]);
+        std::fs::write(&elf, "").unwrap();
+        assert_eq!(words(), [LOADVMM]);
+        let loader = media::loadvmm_beside(&elf);
+        std::fs::create_dir_all(loader.parent().unwrap()).unwrap();
+        std::fs::write(&loader, "").unwrap();
+        assert!(words().is_empty());
     }
 
     #[test]

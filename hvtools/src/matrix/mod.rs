@@ -120,11 +120,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         println!("{} planted", rows.len());
         return Ok(Outcome::AsExpected);
     }
-    let freshness = if options.no_build {
-        Freshness::AsBuilt
-    } else {
-        Freshness::Build
-    };
+    let freshness = Freshness::of(options.no_build);
     let disk = build::boot_disk(workspace, consent, freshness)?;
     service::build_if_needed(workspace, freshness)?;
     let runs = match &options.runs {

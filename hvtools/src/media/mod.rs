@@ -63,11 +63,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
     let device = device::find(&options.output)?;
     let bitvisor = options.bitvisor.as_deref().map(read_bitvisor).transpose()?;
     let uefi = uefi(workspace, consent, options)?;
-    let freshness = match options.no_build {
-        true => Freshness::AsBuilt,
-        false => Freshness::Build,
-    };
-    build::boot_disk(workspace, consent, freshness)?;
+    build::boot_disk(workspace, consent, Freshness::of(options.no_build))?;
     let contents = image::collect(workspace)?;
     let bytes = layout::make(&Layout {
         contents: &contents,
@@ -91,6 +87,12 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         what(options)
     );
     Ok(Outcome::AsExpected)
+}
+
+/// Where a BitVisor tree has its loader for UEFI, seen from its ELF.
+#[must_use]
+pub fn loadvmm_beside(elf: &Path) -> PathBuf {
+    elf.with_file_name("boot/uefi-loader/loadvmm.efi")
 }
 
 fn what(options: &Options) -> &'static str {
@@ -156,7 +158,7 @@ fn uefi(workspace: &Workspace, consent: Consent, options: &Options) -> Result<Op
     let Some(elf) = &options.bitvisor else {
         return Ok(Some(Uefi { loadvmm: None }));
     };
-    let beside = elf.with_file_name("boot").join("uefi-loader/loadvmm.efi");
+    let beside = loadvmm_beside(elf);
     let loadvmm = options.loadvmm.as_ref().unwrap_or(&beside);
     let bytes = std::fs::read(loadvmm).with_context(|| {
         format!(

@@ -60,11 +60,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         script.file
     );
 
-    let freshness = if options.no_build {
-        Freshness::AsBuilt
-    } else {
-        Freshness::Build
-    };
+    let freshness = Freshness::of(options.no_build);
     let disk = build::boot_disk(workspace, consent, freshness)?;
     let mut machine = MachineConfig::new(hypervisor(&old)?, disk, PathBuf::new());
     if machine.hypervisor == Hypervisor::Labvisor {
