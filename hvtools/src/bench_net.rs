@@ -9,13 +9,14 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use harness::{Console, Hypervisor, Machine, MachineConfig, Outcome};
+use harness::{Console, Hypervisor, Machine, MachineConfig, Outcome, Sign, Watch};
 
 use crate::bench;
 use crate::build::{self, Freshness};
 use crate::needs::Consent;
+use crate::run::boot::MBR_ATTEMPTS;
 use crate::workspace::Workspace;
 
 /// What to measure.
@@ -40,6 +41,8 @@ pub struct Options {
 
 /// For a boot, and for a transfer: a limit for what never ends, not a measure.
 const LIMIT: Duration = Duration::from_secs(180);
+/// How often a boot is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 const PROMPT: &str = "$ ";
 const WAYS: [(&str, &str); 2] = [("sends", ""), ("receives", "-r ")];
 
@@ -85,52 +88,100 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         !options.shadow_paging || !hypervisors.contains(&Hypervisor::Labvisor),
         "labvisor needs nested paging: name other hypervisors with --shadow-paging"
     );
-    let freshness = match options.no_build {
-        true => Freshness::AsBuilt,
-        false => Freshness::Build,
-    };
-    let disk = build::boot_disk(workspace, consent, freshness)?;
+    let disk = build::boot_disk(workspace, consent, Freshness::of(options.no_build))?;
     let answer = bench::answer(Ipv4Addr::LOCALHOST.into())?;
     let peer = harness::seen_from_guest(answer);
     // tcpbench wants the port by itself.
     let (host, port) = peer.split_once(':').context("an address has a port")?;
     let peer = format!("-p {port} {host}");
+    let mut stalls = 0;
     let mut rows: Vec<[Vec<Sample>; 2]> = vec![Default::default(); hypervisors.len()];
     for round in 1..=options.rounds {
         for (hypervisor, row) in hypervisors.iter().zip(&mut rows) {
             eprintln!("hv: round {round}, {hypervisor}");
-            let logs = tempfile::tempdir().context("cannot create a temporary folder")?;
-            let mut config =
-                MachineConfig::new(hypervisor.clone(), disk.clone(), logs.path().to_owned());
-            if options.shadow_paging {
-                // QEMU takes the last one.
-                config.further = vec!["-cpu".into(), "EPYC,+svm,-npt".into()];
-            }
-            let samples =
-                measure(config, &peer, options.mib).with_context(|| format!("on {hypervisor}"))?;
+            let measured = past_stalls(&mut stalls, || {
+                let logs = tempfile::tempdir().context("cannot create a temporary folder")?;
+                let mut config =
+                    MachineConfig::new(hypervisor.clone(), disk.clone(), logs.path().to_owned());
+                if options.shadow_paging {
+                    // QEMU takes the last one.
+                    config.further = vec!["-cpu".into(), "EPYC,+svm,-npt".into()];
+                }
+                measure(config, &peer, options.mib)
+            });
+            let samples = measured.with_context(|| format!("on {hypervisor}"))?;
             for (samples, sample) in row.iter_mut().zip(samples) {
                 samples.push(sample);
             }
         }
     }
+    let longest = hypervisors
+        .iter()
+        .map(|hypervisor| label(hypervisor, WAYS[1].0).len());
+    let width = longest.max().unwrap_or(0).max(32);
     println!(
-        "{} MiB each way, {} rounds; medians, and per megabyte\n{:32}{:>8}  {:>10} {:>9} {:>9} {:>9}",
+        "{} MiB each way, {} rounds; medians, and per megabyte\n{:width$}{:>8}  {:>10} {:>9} {:>9} {:>9}",
         options.mib, options.rounds, "", "MiB/s", "interrupts", "doorbells", "ISR reads", "exits"
     );
     for (hypervisor, row) in hypervisors.iter().zip(rows) {
         for ((way, _), samples) in WAYS.iter().zip(row) {
-            println!("{}", line(hypervisor.name(), way, samples));
+            println!("{}", line(&label(hypervisor, way), width, samples));
         }
+    }
+    if stalls > 0 {
+        println!("BitVisor stopped at \"Loading MBR.\" {stalls} times and was started again");
     }
     Ok(Outcome::AsExpected)
 }
 
-/// One boot: both ways.
-fn measure(config: MachineConfig, peer: &str, mib: u64) -> Result<[Sample; 2]> {
+/// Does it again, and counts it, as long as BitVisor's boot stops (`None`), up to a limit.
+fn past_stalls<T>(stalls: &mut u32, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    for left in (0..MBR_ATTEMPTS).rev() {
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+        if left > 0 {
+            *stalls += 1;
+            eprintln!("hv: BitVisor stopped at \"Loading MBR.\"; starting it again ({stalls})");
+        }
+    }
+    bail!("BitVisor stopped at \"Loading MBR.\" {MBR_ATTEMPTS} times")
+}
+
+/// Waits for the guest's shell; false when BitVisor stopped at "Loading MBR.".
+fn boots(machine: &Machine, console: &mut Console) -> Result<bool> {
+    let config = machine.config();
+    let mut watch = Watch::new(
+        config.hypervisor.clone(),
+        config.vmm_log(),
+        config.console_log(),
+    );
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match console.wait_for(PROMPT, LOOK) {
+            Ok(_) => return Ok(true),
+            Err(silence) if silence.ended || Instant::now() > deadline => {
+                return Err(silence.into());
+            }
+            Err(_) => {}
+        }
+        match watch.look(machine.effort()) {
+            Some(Sign::StuckLoadingMbr) => return Ok(false),
+            Some(Sign::HypervisorPanic(words)) => bail!("the hypervisor panicked: {words}"),
+            Some(Sign::GuestPanic(words)) => bail!("the guest panicked: {words}"),
+            None => {}
+        }
+    }
+}
+
+/// One boot: both ways; `None` when BitVisor stopped at "Loading MBR.".
+fn measure(config: MachineConfig, peer: &str, mib: u64) -> Result<Option<[Sample; 2]>> {
     let hypervisor = config.hypervisor.clone();
     let machine = Machine::start(config)?;
     let mut console = machine.console()?;
-    console.wait_for(PROMPT, LIMIT)?;
+    if !boots(&machine, &mut console)? {
+        return Ok(None);
+    }
     let deadline = Instant::now() + LIMIT;
     while console
         .run("ifconfig", PROMPT, LIMIT)?
@@ -147,7 +198,7 @@ fn measure(config: MachineConfig, peer: &str, mib: u64) -> Result<[Sample; 2]> {
         sample(&said, &hypervisor, counted)
             .with_context(|| format!("the guest's tcpbench said: {said}"))
     };
-    Ok([transfer(WAYS[0].1)?, transfer(WAYS[1].1)?])
+    Ok(Some([transfer(WAYS[0].1)?, transfer(WAYS[1].1)?]))
 }
 
 /// All exits so far, where get_status counts them.
@@ -185,8 +236,13 @@ fn sample(said: &str, hypervisor: &Hypervisor, counted: Option<u64>) -> Option<S
     })
 }
 
+/// With the path of a BitVisor: there may be two.
+fn label(hypervisor: &Hypervisor, way: &str) -> String {
+    format!("guest on {hypervisor} {way}")
+}
+
 /// A row: of the transfer with the median speed all numbers, and every speed behind them.
-fn line(hypervisor: &str, way: &str, mut samples: Vec<Sample>) -> String {
+fn line(label: &str, width: usize, mut samples: Vec<Sample>) -> String {
     let speeds: Vec<String> = samples
         .iter()
         .map(|sample| format!("{:.1}", sample.mib_per_second))
@@ -194,8 +250,7 @@ fn line(hypervisor: &str, way: &str, mut samples: Vec<Sample>) -> String {
     samples.sort_by(|a, b| a.mib_per_second.total_cmp(&b.mib_per_second));
     let median = samples[samples.len() / 2];
     format!(
-        "{:32}{:8.1}  {:>10} {:>9} {:>9} {:>9}  ({})",
-        format!("guest on {hypervisor} {way}"),
+        "{label:width$}{:8.1}  {:>10} {:>9} {:>9} {:>9}  ({})",
         median.mib_per_second,
         median.interrupts,
         median.doorbells,
@@ -231,6 +286,31 @@ mod tests {
     }
 
     #[test]
+    fn two_bitvisors_have_two_labels() {
+        let [one, other] = ["/one/bitvisor.elf", "/other/bitvisor.elf"]
+            .map(|path| label(&Hypervisor::BitVisor(path.into()), "sends"));
+        assert_eq!(one, "guest on bitvisor:/one/bitvisor.elf sends");
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_boot_that_stops_is_done_again_and_counted_but_not_for_ever() {
+        let (mut stalls, mut boots) = (0, 0);
+        let second = past_stalls(&mut stalls, || {
+            boots += 1;
+            Ok((boots == 2).then_some(boots))
+        });
+        assert_eq!((second.unwrap(), stalls), (2, 1));
+        let (mut stalls, mut boots) = (0, 0);
+        let never: Result<()> = past_stalls(&mut stalls, || {
+            boots += 1;
+            Ok(None)
+        });
+        assert!(never.is_err());
+        assert_eq!((boots, stalls), (MBR_ATTEMPTS, MBR_ATTEMPTS - 1));
+    }
+
+    #[test]
     fn a_row_has_the_numbers_of_its_median() {
         let sample = |mib_per_second, interrupts| Sample {
             mib_per_second,
@@ -240,7 +320,7 @@ mod tests {
             exits: Exits::Counted(4),
         };
         let samples = vec![sample(9.0, 90), sample(1.0, 10), sample(5.0, 50)];
-        let row = line("none", "sends", samples);
+        let row = line(&label(&Hypervisor::None, "sends"), 32, samples);
         assert!(row.starts_with("guest on none sends "), "{row}");
         assert!(row.ends_with("(9.0 1.0 5.0)"), "{row}");
         let numbers: Vec<&str> = row.split_whitespace().skip(4).take(5).collect();

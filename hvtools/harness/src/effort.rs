@@ -4,6 +4,7 @@
 //! wanted a CPU and had none does not count. The kernel knows it: `/proc/PID/task/TID/schedstat`, second number, in ns
 //! (Documentation/scheduler/sched-stats.rst). Where it does not tell, all time counts.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,6 +63,13 @@ impl Patience {
     }
 }
 
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (own, wall) = (self.own.as_secs(), self.wall.as_secs());
+        write!(f, "{own} s of its own time, or {wall} s of all time")
+    }
+}
+
 /// For how long the threads of a process waited for a CPU, added up: a thread that waits for another one, which waits
 /// for a CPU, sleeps. Zero when the process is gone.
 pub(crate) fn starved(pid: u32) -> Duration {
@@ -94,6 +102,12 @@ mod tests {
         assert!(patience.ends_with(Effort::new(secs(21), secs(0))));
         assert!(!patience.ends_with(Effort::new(secs(100), secs(85))));
         assert!(patience.ends_with(Effort::new(secs(401), secs(400))));
+    }
+
+    #[test]
+    fn a_patience_tells_both_of_its_limits() {
+        let told = Patience::of_secs(90).to_string();
+        assert_eq!(told, "90 s of its own time, or 1800 s of all time");
     }
 
     #[test]

@@ -31,7 +31,7 @@ const OFF: Duration = Duration::from_secs(3);
 /// How long a panic may take to print itself.
 const LAST_WORDS: Duration = Duration::from_millis(700);
 /// How often BitVisor's boot may stop at "Loading MBR." before we believe that it always does.
-const MBR_ATTEMPTS: u32 = 3;
+pub(crate) const MBR_ATTEMPTS: u32 = 3;
 
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,10 +300,7 @@ impl Boot {
                 && !self.machine.by_hand()
                 && BEGIN_LIMIT.ends_with(self.machine.effort()) =>
             {
-                let reason = format!(
-                    "no experiment began within {} s of the machine's start",
-                    BEGIN_LIMIT.own.as_secs()
-                );
+                let reason = format!("the machine began no experiment within {BEGIN_LIMIT}");
                 self.died(Verdict::Hang, &reason, around)
             }
             _ => Ok(None),
