@@ -253,7 +253,7 @@ impl Matrix {
         }
         let _ = writeln!(
             out,
-            "{} experiments caught something that no other caught so",
+            "the experiments that caught something caught {} different sets of defects",
             self.different
         );
         let _ = writeln!(out, "{}", self.summary());
@@ -328,7 +328,12 @@ mod tests {
         matrix.compare_rows();
         assert_eq!((matrix.different, matrix.alike.len()), (2, 1));
         assert_eq!(matrix.alike[0], ["a", "b"]);
-        assert!(matrix.text(100).contains("count as one: a b"));
+        let text = matrix.text(100);
+        assert!(text.contains("count as one: a b"));
+        assert!(
+            text.contains("caught 2 different sets of defects"),
+            "{text}"
+        );
     }
 
     #[test]

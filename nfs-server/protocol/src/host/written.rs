@@ -134,7 +134,10 @@ impl Session {
         }
         let begun = written.behind.begins(&self.core);
         let ticket = self.submit_change(written.now, change)?;
-        self.wait_done(ticket)?;
+        if let Err(error) = self.wait_done(ticket) {
+            self.cancel(ticket);
+            return Err(error);
+        }
         let Some(reply) = self.core.take(ticket) else {
             return Err(Error::Local(std::io::ErrorKind::Interrupted.into()));
         };
