@@ -4,9 +4,10 @@
 //! `HV_CHAOS_ROUNDS` says how often to disturb (default 10; 200 takes some minutes), `HV_CHAOS_SEED` when.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use harness::{Hypervisor, MachineConfig, Mode, Network, Relay, Server, ServerConfig};
 use hvtools::build::Freshness;
@@ -21,6 +22,8 @@ mod host;
 
 /// For the guest to compare everything, on a busy host.
 const END: Duration = Duration::from_secs(180);
+/// For the guest to come back and do something before the next disturbance.
+const MOMENT: Duration = Duration::from_secs(5);
 /// Clients on the host beside the guest.
 const CLIENTS: u64 = 2;
 
@@ -82,10 +85,19 @@ fn survives(mut server: Server, folder: &tempfile::TempDir, disturbance: Disturb
         .unwrap();
     guest.console.wait_for("at work", END).unwrap();
     let mut random = host::Random(seed | 1);
+    let home = folder.path().join("rw/guest");
+    let mut progressed = 0;
     for _ in 0..rounds {
         std::thread::sleep(Duration::from_millis(20 + random.below(700)));
+        let before = state_of(&home);
         (disturbance.each_round)(&mut server);
+        let until = Instant::now() + MOMENT;
+        while state_of(&home) == before && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        progressed += u64::from(state_of(&home) != before);
     }
+    println!("guest: changed something after {progressed} of {rounds} disturbances");
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         let outcome = client.join().unwrap().unwrap();
@@ -96,6 +108,14 @@ fn survives(mut server: Server, folder: &tempfile::TempDir, disturbance: Disturb
     let said = said.unwrap_or_else(|silence| panic!("{silence}"));
     assert!(said.contains("as it must be"), "{said}");
     println!("{}", said.trim());
+}
+
+/// What changes when the guest appends, writes or names something.
+fn state_of(home: &Path) -> [Option<(u64, SystemTime)>; 3] {
+    [home.to_owned(), home.join("log"), home.join("data")].map(|path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.len(), meta.modified().ok()?))
+    })
 }
 
 /// kill -9, and a new start over the same state folder.
