@@ -96,7 +96,7 @@ impl Endpoint {
     }
 }
 
-/// A socket of this stack. The owner must [`Stack::close`] it.
+/// A socket of this stack. The owner must [`Stack::close`](super::Stack::close) it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketId(pub(super) usize);
 
@@ -157,7 +157,7 @@ pub enum Half {
     Both,
 }
 
-/// What happened in a [`Stack::poll`] that a person may want to read.
+/// What happened in a [`Stack::poll`](super::Stack::poll) that a person may want to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// An address was configured.
@@ -187,7 +187,7 @@ pub enum Change {
     },
 }
 
-/// What to do after a [`Stack::poll`].
+/// What to do after a [`Stack::poll`](super::Stack::poll).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Polled {
     /// Frames remain: poll again soon.

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
 /// The cheapest call: the number of a name that nobody has. Off and on take turns.
 fn hypercall(samples: u64) -> Result<()> {
     let probe = Probe::new()?;
-    let name = vec![0u8; 8];
+    let name = [0u8; 8];
     let call = Registers {
         rbx: name.as_ptr() as u64,
         ..Registers::default()
