@@ -3,7 +3,7 @@
 
 use harness::Hypervisor;
 
-use crate::support::{AtPrompt, SOON, at_prompt, eventually, hv_run};
+use crate::support::{AtPrompt, SOON, at_prompt, eventually, hv, hv_run};
 
 /// Labvisor's own network device, a loop: in the last slot of bus 0.
 const OWN_DEVICE: &str = "00:1f.0";
@@ -59,4 +59,11 @@ fn an_interrupt_that_comes_with_interrupts_off_is_forgotten() {
     let quirk = "quirk=interrupt-repeated";
     let done = hv_run(&["--only", "pci-phantom", "--labvisor", quirk]).finish();
     assert_eq!(done.of("pci-phantom").0, "PASS", "{}", done.text);
+    // And they do come: the kernel counts them.
+    let script = "hx server:/catalogue/pci-phantom.rhai; dmesg";
+    let mut shell = hv(&["shell", "--no-build", "--hypervisor", "labvisor"]);
+    let output = shell.args(["--labvisor", quirk, "-c", script]).output();
+    let output = output.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("arrived while interrupts were off"), "{text}");
 }

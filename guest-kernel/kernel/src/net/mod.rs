@@ -300,7 +300,7 @@ fn run() {
             polled
         };
         if let Some(change) = polled.change {
-            println!("net: {}", Shown(change));
+            tell(change);
         }
         if polled.more {
             crate::proc::sched::yield_now();
@@ -363,7 +363,7 @@ impl Net {
             WORK.signal();
         }
         if let Some(change) = polled.change {
-            println!("net: {}", Shown(change));
+            tell(change);
         }
     }
 
@@ -413,6 +413,17 @@ impl Net {
         // The old rings go only now, after the reset.
         port.rx = RxHalf::Card(rx);
         port.tx = TxHalf::Card(tx);
+    }
+}
+
+/// Says what happened to the interface. IPv6 addresses come when a router likes, in the middle of what somebody types: they go
+/// to the log only.
+fn tell(change: Change) {
+    match change {
+        Change::Up { .. } | Change::Down => println!("net: {}", Shown(change)),
+        Change::Up6 { .. } | Change::Down6 { .. } => {
+            crate::klog::note(format_args!("net: {}\n", Shown(change)));
+        }
     }
 }
 
