@@ -1,5 +1,6 @@
 //! `hv test`: every test there is, on the host and in the guest, and one line that sums them up.
 
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -212,7 +213,7 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     drive("tests in the guest", tests, &mut here)?;
     for (word, why) in &lacking {
         let count = count(runner().args(["--list", word]))?;
-        println!("NOT RUN: {word}, {count} tests ({why})");
+        println!("{}", not_run(word, &count, why));
     }
     tally.passed += here.passed;
     tally.failed += here.failed;
@@ -220,6 +221,16 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
     // The host's runner passed over them as ignored; those of BitVisor stay so.
     tally.ignored = tally.ignored.saturating_sub(here.passed + here.failed);
     Ok(())
+}
+
+/// The line for tests that this computer lacks something for.
+fn not_run(word: &str, count: &impl Display, why: &str) -> String {
+    let name = match word {
+        BITVISOR_TESTS => "BitVisor",
+        LOOP_DEVICE => "loop devices",
+        word => word,
+    };
+    format!("NOT RUN: {name}, {count} tests ({why})")
 }
 
 /// What this computer lacks for some tests: the word in their names, and why they are not run.
@@ -345,6 +356,12 @@ mod tests {
         std::fs::create_dir_all(loader.parent().unwrap()).unwrap();
         std::fs::write(&loader, "").unwrap();
         assert!(words().is_empty());
+    }
+
+    #[test]
+    fn tests_that_are_not_run_are_counted_by_name() {
+        let line = not_run(BITVISOR_TESTS, &8, "why");
+        assert_eq!(line, "NOT RUN: BitVisor, 8 tests (why)");
     }
 
     #[test]
