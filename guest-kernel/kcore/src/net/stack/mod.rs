@@ -31,7 +31,7 @@ use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
 };
 use smoltcp::socket::{dhcpv4, dns, tcp};
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Cidr};
 
 use datagram::Datagram;
@@ -54,6 +54,7 @@ const RESET_LIFE_US: u64 = 5_000_000;
 const ROUTERLESS_PERIOD_US: u64 = 20_000;
 /// First port given out by itself (RFC 6335 section 6).
 const EPHEMERAL_FIRST: u16 = 49152;
+
 enum Proto {
     Stream(Stream),
     Datagram(Datagram),
@@ -441,17 +442,3 @@ impl<N> Entry<N> {
         }
     }
 }
-
-/// Whether small segments wait for company (Nagle).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoDelay {
-    /// Send at once.
-    On,
-    /// Collect.
-    Off,
-}
-
-/// A connection attempt gives up after this long.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// An established connection gives up when its peer acknowledges nothing for this long.
-const USER_TIMEOUT: Duration = Duration::from_secs(120);

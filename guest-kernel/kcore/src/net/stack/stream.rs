@@ -1,9 +1,7 @@
 //! TCP sockets: fresh, listening, connecting, connected.
 
 use super::infos::{connection_info, endpoint_info};
-use super::{
-    CONNECT_TIMEOUT, Core, Endpoint, Family, Half, NoDelay, Readiness, Take, USER_TIMEOUT,
-};
+use super::{Core, Endpoint, Family, Half, NoDelay, Readiness, Take};
 use abi::Errno;
 use abi::net::SocketInfo;
 use alloc::collections::VecDeque;
@@ -22,6 +20,10 @@ const SEND_BUFFER: usize = 128 * 1024;
 pub(super) const BYTES: usize = RECEIVE_BUFFER + SEND_BUFFER;
 /// Connections a listener may hold that nobody accepted, whatever was asked for.
 pub const BACKLOG_MAX: usize = 64;
+/// A connection attempt gives up after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// An established connection gives up when its peer acknowledges nothing for this long.
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A TCP socket as a program sees it.
 pub struct Stream {

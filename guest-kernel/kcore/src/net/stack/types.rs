@@ -197,3 +197,12 @@ pub struct Polled {
     /// News about the interface.
     pub change: Option<Change>,
 }
+
+/// Whether small segments wait for company (Nagle).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoDelay {
+    /// Send at once.
+    On,
+    /// Collect.
+    Off,
+}
