@@ -179,13 +179,6 @@ struct TestOptions {
     filter: Option<String>,
 }
 
-pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a setting looks like key=value")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 /// Runs `hv` with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {

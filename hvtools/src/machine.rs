@@ -8,7 +8,6 @@ use harness::{Accelerator, Hypervisor, MachineConfig, Settings};
 use trace_record::Class;
 
 use crate::build::{self, Freshness};
-use crate::cli::parse_setting;
 use crate::needs::Consent;
 use crate::virtualisation::Host;
 use crate::workspace::Workspace;
@@ -137,6 +136,14 @@ impl MachineOptions {
         self.network.apply(&mut config)?;
         Ok(config)
     }
+}
+
+/// `KEY=VALUE` of `--set`.
+pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a setting looks like key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn parse_class(text: &str) -> Result<Class, String> {

@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "EFI", requires = "bitvisor", requires = "uefi")]
     loadvmm: Option<PathBuf>,
     /// A setting of the guest, as in `--set server=192.168.1.5:7049`; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = crate::cli::parse_setting)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = crate::machine::parse_setting)]
     settings: Vec<(String, String)>,
     /// A file with further settings, words as in `key=ID:SECRET`: what others must not see in a command line.
     #[arg(long, value_name = "FILE")]
@@ -118,7 +118,7 @@ fn settings(options: &Options) -> Result<Settings> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read the settings in {}", file.display()))?;
         for word in text.split_whitespace() {
-            let Ok((key, value)) = crate::cli::parse_setting(word) else {
+            let Ok((key, value)) = crate::machine::parse_setting(word) else {
                 bail!("{}: a word is no key=value", file.display());
             };
             settings = settings.with(&key, &value);
