@@ -62,7 +62,8 @@ struct Tally {
 impl Tally {
     /// Adds what a runner's line says, if it is a result line.
     fn add_line(&mut self, line: &str) {
-        if let Some(counts) = line.trim().strip_prefix("test result: ") {
+        let line = line.trim();
+        if let Some(counts) = line.strip_prefix("test result: ") {
             self.passed += number_before(counts, "passed");
             self.failed += number_before(counts, "failed");
             self.ignored += number_before(counts, "ignored");
@@ -323,7 +324,7 @@ mod tests {
         tally.add_line("test result: ok. 17 passed; 0 failed; 2 ignored; 0 measured; 3 filtered out; finished in 0.05s");
         tally.add_line("test result: FAILED. 1 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.05s");
         tally.add_line(
-            "     Summary [   0.042s] 5 tests run: 4 passed (1 slow), 1 failed, 6 skipped",
+            "     Summary [   0.042s] 5 tests run: 4 passed (1 slow), 1 failed, 6 skipped\n",
         );
         tally.add_line("test x ... ok");
         assert_eq!(
