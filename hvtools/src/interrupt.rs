@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
-    /// Of the whole, where this one is for a part of it.
-    whole: Option<Arc<AtomicBool>>,
+    /// Of the whole, where this one is for a part of it, and of what that is a part of.
+    wholes: Vec<Arc<AtomicBool>>,
 }
 
 impl Interrupt {
@@ -25,15 +25,20 @@ impl Interrupt {
             signal_hook::flag::register(signal, Arc::clone(&flag))
                 .context("cannot watch for signals")?;
         }
-        Ok(Interrupt { flag, whole: None })
+        Ok(Interrupt {
+            flag,
+            wholes: Vec::new(),
+        })
     }
 
     /// One for a part: it can be stopped by itself, and stops with the whole.
     #[must_use]
     pub fn part(&self) -> Interrupt {
+        let mut wholes = self.wholes.clone();
+        wholes.push(Arc::clone(&self.flag));
         Interrupt {
             flag: Arc::default(),
-            whole: Some(Arc::clone(&self.flag)),
+            wholes,
         }
     }
 
@@ -52,7 +57,7 @@ impl Interrupt {
     #[must_use]
     pub fn requested(&self) -> bool {
         let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
-        set(&self.flag) || self.whole.as_ref().is_some_and(set)
+        set(&self.flag) || self.wholes.iter().any(set)
     }
 }
 
@@ -64,12 +69,19 @@ mod tests {
     fn a_part_stops_by_itself_and_with_the_whole() {
         let whole = Interrupt {
             flag: Arc::default(),
-            whole: None,
+            wholes: Vec::new(),
         };
         let (one, other) = (whole.part(), whole.part());
+        let within = one.part();
+        within.request();
+        assert!(within.requested() && !one.requested());
+        let within = one.part();
         one.request();
+        assert!(within.requested());
         assert!(one.requested() && !other.requested() && !whole.requested());
         whole.request();
         assert!(other.requested());
+        let within = other.part().part();
+        assert!(within.requested(), "a part of a part stops with the whole");
     }
 }

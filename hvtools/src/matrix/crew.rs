@@ -32,7 +32,7 @@ pub struct Order {
     pub experiments: Vec<String>,
     /// All share a machine, even those that may take it down: whoever does so is no good anyway.
     pub shared: bool,
-    /// Ends with the first verdict that labvisor itself never gets.
+    /// The first verdict that labvisor itself never gets ends it, and all the crew's other orders.
     pub until_found: bool,
 }
 
@@ -134,7 +134,7 @@ impl Crew<'_> {
         )?;
         let interrupt = self.interrupt.part();
         if order.until_found {
-            recorder.stop_at(mutants::is_notice, interrupt.clone());
+            recorder.stop_at(mutants::is_notice, self.interrupt.clone());
         }
         let mut job = Job {
             machine,

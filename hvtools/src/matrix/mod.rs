@@ -1,5 +1,6 @@
 //! `hv matrix`: every planted defect on labvisor, with the experiments that must catch it.
 
+pub mod changes;
 pub mod crew;
 pub mod mutants;
 
@@ -14,6 +15,7 @@ use experiments::{Catalogue, catalogue_folder, defects, defects_file, table};
 use harness::{Hypervisor, MachineConfig, Outcome};
 
 use self::crew::{Crew, Order};
+use self::mutants::Wanted;
 use crate::build::{self, Freshness};
 use crate::interrupt::Interrupt;
 use crate::needs::Consent;
@@ -47,6 +49,9 @@ pub struct Options {
     /// With --mutants: which changes.
     #[arg(long, default_value_t = 1, requires = "mutants")]
     seed: u64,
+    /// Instead: the changes that survived in the mutants.json of an earlier run's folder, once more.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "list", "part", "json", "mutants"])]
+    survivors: Option<PathBuf>,
     /// Print JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -128,8 +133,14 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         None => workspace.path("target/matrix"),
     };
     let folder = RunFolder::create(&runs, SystemTime::now())?;
-    if let Some(count) = options.mutants {
-        return mutants::run(workspace, count, options.seed, folder.path());
+    let jobs = options.jobs.unwrap_or_else(cpus);
+    let wanted = match (&options.survivors, options.mutants) {
+        (Some(file), _) => Some(Wanted::Survivors(file)),
+        (None, Some(count)) => Some(Wanted::Random(count, options.seed)),
+        (None, None) => None,
+    };
+    if let Some(wanted) = wanted {
+        return mutants::run(workspace, &wanted, jobs, folder.path());
     }
 
     // Where the catalogue lacks an experiment, its row is not run; that is a finding, too.
@@ -167,7 +178,7 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         kept: kept.as_ref(),
         catalogue: &catalogue,
         folder: folder.path(),
-        jobs: options.jobs.unwrap_or_else(cpus),
+        jobs,
         interrupt: &Interrupt::watch()?,
     };
     eprintln!(

@@ -1,114 +1,211 @@
 //! `hv matrix --mutants N`: small random changes to labvisor's exit handlers, one at a time, in a copy of the tree.
 //!
-//! A change replaces an operator or a constant on one line, or takes a statement away. Lines that only a planted defect
-//! or a quirk reaches are left alone: without it nobody runs them. A mutant that does not compile is replaced by another.
-//! A mutant is caught when an experiment says of it what none says of labvisor itself, and says so again alone on a new
-//! machine: a busy host makes a timing fail once, not twice. The search ends there.
+//! A mutant that does not compile is replaced by another. The experiments are dealt out to several machines. A mutant is
+//! caught when an experiment says of it what none says of labvisor itself, and says so again alone on a new machine: a
+//! busy host makes a timing fail once, not twice. The search ends there. What is known stands in `mutants.json` of the run
+//! folder after every mutant.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::slice;
 
-use anyhow::{Context, Result, ensure};
-use experiments::{Catalogue, ResultLine, catalogue_folder, table};
+use anyhow::{Context, Result};
+use experiments::{Catalogue, catalogue_folder, table};
 use harness::{Hypervisor, MachineConfig, Outcome};
+use serde::{Deserialize, Serialize};
 use trace_record::verdict::Verdict;
 
+use super::changes::{self, Mutant};
 use super::crew::{Crew, Order};
 use crate::interrupt::Interrupt;
 use crate::workspace::Workspace;
 use crate::{disk, guest, image};
 
-/// What is changed.
-const HANDLERS: &str = "experiments/labvisor/src/exits";
-/// A file of it that only a quirk reaches.
-const QUIRKS: &str = "interrupt.rs";
 /// Columns of a line.
 const WIDTH: usize = 150;
+/// The file of the run folder.
+const REPORT: &str = "mutants.json";
 
-/// What becomes of what, where it stands between blanks or as a word of its own.
-const OPERATORS: [(&str, &str); 16] = [
-    (" == ", " != "),
-    (" != ", " == "),
-    (" < ", " <= "),
-    (" <= ", " < "),
-    (" > ", " >= "),
-    (" >= ", " > "),
-    (" && ", " || "),
-    (" || ", " && "),
-    (" + ", " - "),
-    (" - ", " + "),
-    (" & ", " | "),
-    (" | ", " & "),
-    (" << ", " >> "),
-    (" >> ", " << "),
-    ("true", "false"),
-    ("false", "true"),
-];
-
-/// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mutant {
-    /// Below the top folder.
-    file: String,
-    /// From 0.
-    line: usize,
-    before: String,
-    after: String,
+/// Which mutants.
+#[derive(Debug)]
+pub enum Wanted<'a> {
+    /// As many, those that the seed gives.
+    Random(usize, u64),
+    /// Those that survived in the `mutants.json` of an earlier run.
+    Survivors(&'a Path),
 }
 
-/// Makes `count` mutants and runs the catalogue on each, all of it on one machine.
+/// All that is known, as it stands in `mutants.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Report {
+    seed: u64,
+    wanted: usize,
+    caught: usize,
+    survived: usize,
+    /// Did not compile.
+    unviable: usize,
+    mutants: Vec<Judged>,
+}
+
+/// A mutant and who noticed it, if anybody did.
+#[derive(Debug, Serialize, Deserialize)]
+struct Judged {
+    #[serde(flatten)]
+    mutant: Mutant,
+    caught_by: Option<Said>,
+}
+
+/// What an experiment said of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    experiment: String,
+    verdict: String,
+    reason: String,
+}
+
+impl Report {
+    fn add(&mut self, judged: Judged) {
+        if judged.caught_by.is_some() {
+            self.caught += 1;
+        } else {
+            self.survived += 1;
+        }
+        self.mutants.push(judged);
+    }
+
+    fn done(&self) -> usize {
+        self.caught + self.survived
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("cannot write down the mutants")?;
+        let path = folder.join(REPORT);
+        std::fs::write(&path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The report of an earlier run.
+    fn read(path: &Path) -> Result<Report> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is no {REPORT} of a run with --mutants", path.display()))
+    }
+
+    fn survivors(self) -> impl DoubleEndedIterator<Item = Mutant> {
+        let survived = |judged: &Judged| judged.caught_by.is_none();
+        let mutants = self.mutants.into_iter().filter(survived);
+        mutants.map(|judged| judged.mutant)
+    }
+}
+
+impl Judged {
+    fn line(&self) -> String {
+        let Mutant {
+            file,
+            line,
+            before,
+            after,
+        } = &self.mutant;
+        let word = match &self.caught_by {
+            Some(said) => format!(
+                "caught by {} {}: {}",
+                said.experiment, said.verdict, said.reason
+            ),
+            None => "SURVIVED".to_owned(),
+        };
+        let change = format!("`{}` -> `{}`", before.trim(), after.trim());
+        format!("{file}:{line}: {change}: {word}")
+    }
+}
+
+/// Makes mutants and runs the catalogue on each, `jobs` machines at a time.
 ///
 /// # Errors
-/// When the tree cannot be copied or a machine cannot be set up.
-pub fn run(workspace: &Workspace, count: usize, seed: u64, folder: &Path) -> Result<Outcome> {
+/// When the tree cannot be copied, a machine cannot be set up, or the earlier run's mutants are no longer possible.
+pub fn run(
+    workspace: &Workspace,
+    wanted: &Wanted<'_>,
+    jobs: usize,
+    folder: &Path,
+) -> Result<Outcome> {
+    let mut report = Report::default();
+    // The next one stands at the end.
+    let mut mutants: Vec<Mutant> = match *wanted {
+        Wanted::Random(count, seed) => {
+            (report.seed, report.wanted) = (seed, count);
+            changes::shuffled(changes::candidates(workspace)?, seed)
+        }
+        Wanted::Survivors(path) => {
+            let earlier = Report::read(path)?;
+            report.seed = earlier.seed;
+            let mutants: Vec<Mutant> = earlier.survivors().rev().collect();
+            report.wanted = mutants.len();
+            mutants
+        }
+    };
     let interrupt = Interrupt::watch()?;
     let tree = workspace.path("target/mutants/tree");
     copy_tree(workspace.root(), &tree)?;
-    let mut mutants = shuffled(candidates(workspace)?, seed);
-    ensure!(!mutants.is_empty(), "{HANDLERS} holds nothing to change");
     let catalogue = Catalogue::load(&catalogue_folder())?;
-    let (mut caught, mut survived, mut unviable) = (0, Vec::new(), 0);
-    while caught + survived.len() < count && !interrupt.requested() {
+    let order = in_order(&catalogue);
+    eprintln!(
+        "hv: {} mutants of labvisor, {jobs} machines at a time, run folders in {}",
+        report.wanted,
+        folder.display()
+    );
+    while report.done() < report.wanted && !interrupt.requested() {
         let Some(mutant) = mutants.pop() else { break };
         let path = tree.join(&mutant.file);
         let original = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        std::fs::write(&path, applied(&original, &mutant))?;
+        std::fs::write(&path, mutant.applied(&original)?)?;
         let elf = build(workspace, &tree);
         std::fs::write(&path, original)?;
         let Some(elf) = elf? else {
-            unviable += 1;
+            report.unviable += 1;
             continue;
         };
-        let number = caught + survived.len() + 1;
+        let number = report.done() + 1;
         let disk = folder.join(format!("mutant{number}.img"));
         let mut contents = image::collect(workspace)?;
         contents.labvisor = Some(guest::stripped(&elf)?);
         std::fs::write(&disk, disk::make(&contents)?)?;
-        let found = notice(workspace, &catalogue, &disk, folder, number, &interrupt)?;
+        let mut searches = 0..;
+        let caught_by = notice(order.clone(), jobs, |hands| {
+            let name = format!("mutant-{number:03}-{}", searches.next().unwrap_or(0));
+            // The first catch stops this search, not the whole.
+            let search = interrupt.part();
+            let crew = Crew {
+                workspace,
+                machine: MachineConfig::new(Hypervisor::Labvisor, disk.clone(), PathBuf::new()),
+                kept: None,
+                catalogue: &catalogue,
+                folder,
+                jobs,
+                interrupt: &search,
+            };
+            judged(&crew, &name, hands)
+        })?;
         std::fs::remove_file(&disk)?;
         if interrupt.requested() {
             break;
         }
-        let place = format!("{}:{}", mutant.file, mutant.line + 1);
-        let change = format!("`{}` -> `{}`", mutant.before.trim(), mutant.after.trim());
-        let word = match &found {
-            Some(by) => format!("caught by {by}"),
-            None => "SURVIVED".to_owned(),
-        };
-        let line = format!("[{number:>3}/{count}] {place}: {change}: {word}");
+        let judged = Judged { mutant, caught_by };
+        let line = format!("[{number:>3}/{}] {}", report.wanted, judged.line());
         println!("{}", table::one_line(&line, 3 * WIDTH));
-        match found {
-            Some(_) => caught += 1,
-            None => survived.push((place, change)),
-        }
+        report.add(judged);
+        report.write(folder)?;
     }
-    let done = caught + survived.len();
-    println!("\n{caught} of {done} mutants caught, {unviable} did not compile");
-    for (place, change) in &survived {
-        println!("survived: {place}: {}", table::one_line(change, WIDTH));
+    report.write(folder)?;
+    println!(
+        "\n{} of {} mutants caught, {} did not compile; {} holds all",
+        report.caught,
+        report.done(),
+        report.unviable,
+        folder.join(REPORT).display()
+    );
+    for judged in report.mutants.iter().filter(|one| one.caught_by.is_none()) {
+        println!("{}", table::one_line(&judged.line(), WIDTH));
     }
     Ok(if interrupt.requested() {
         Outcome::Interrupted
@@ -117,42 +214,43 @@ pub fn run(workspace: &Workspace, count: usize, seed: u64, folder: &Path) -> Res
     })
 }
 
-/// The first experiment that notices the mutant twice, and what it says.
+/// The first finding that comes again. `search` runs each hand on a machine of its own and tells what was judged there;
+/// at most the last of a hand is a finding. Behind one that does not come again the search goes on with what nobody judged.
 fn notice(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    disk: &Path,
-    folder: &Path,
-    number: usize,
-    interrupt: &Interrupt,
-) -> Result<Option<String>> {
-    let crew = Crew {
-        workspace,
-        machine: MachineConfig::new(Hypervisor::Labvisor, disk.to_owned(), PathBuf::new()),
-        kept: None,
-        catalogue,
-        folder,
-        jobs: 1,
-        interrupt,
-    };
-    let mut left = in_order(catalogue);
-    while !left.is_empty() && !interrupt.requested() {
-        let Some(first) = first_notice(&crew, &format!("mutant-{number:03}"), &left)? else {
-            break;
-        };
-        let again = format!("mutant-{number:03}-{}", first.id);
-        if first_notice(&crew, &again, slice::from_ref(&first.id))?.is_some() {
-            return Ok(Some(format!(
-                "{} {}: {}",
-                first.id,
-                first.raw_verdict.word(),
-                first.reason
-            )));
+    mut left: Vec<String>,
+    jobs: usize,
+    mut search: impl FnMut(Vec<Vec<String>>) -> Result<Vec<Judgement>>,
+) -> Result<Option<Said>> {
+    while !left.is_empty() {
+        let judged = search(dealt(&left, jobs))?;
+        let found: Vec<&Said> = judged.iter().filter_map(|one| one.found.as_ref()).collect();
+        if found.is_empty() {
+            return Ok(None);
         }
-        let at = left.iter().position(|id| *id == first.id);
-        left.drain(..=at.unwrap_or(left.len() - 1));
+        for said in found {
+            let again = search(vec![vec![said.experiment.clone()]])?;
+            if again.iter().any(|one| one.found.is_some()) {
+                return Ok(Some(said.clone()));
+            }
+        }
+        let is_judged = |id: &String| judged.iter().any(|one| one.experiments.contains(id));
+        left.retain(|id| !is_judged(id));
     }
     Ok(None)
+}
+
+/// What a machine gave: the experiments that it judged, and the finding that ended it.
+#[derive(Debug, Default)]
+struct Judgement {
+    experiments: Vec<String>,
+    found: Option<Said>,
+}
+
+/// In turns, so that the slow ones at the end are dealt out, too.
+fn dealt(experiments: &[String], hands: usize) -> Vec<Vec<String>> {
+    let hands = hands.clamp(1, experiments.len().max(1));
+    let hand = |first| experiments.iter().skip(first).step_by(hands).cloned();
+    (0..hands).map(|first| hand(first).collect()).collect()
 }
 
 /// Those that may take the machine down come late, and those that look at time last: they are slow.
@@ -162,22 +260,34 @@ fn in_order(catalogue: &Catalogue) -> Vec<String> {
     all.into_iter().map(|one| one.id.clone()).collect()
 }
 
-/// Runs the experiments on one machine up to the first that notices something.
-fn first_notice(crew: &Crew, name: &str, experiments: &[String]) -> Result<Option<ResultLine>> {
-    let order = Order {
-        // A second search of the same mutant begins further behind.
-        name: format!("{name}-{}", experiments.len()),
+/// Runs each hand on a machine of its own, all up to the first that notices something.
+fn judged(crew: &Crew<'_>, name: &str, hands: Vec<Vec<String>>) -> Result<Vec<Judgement>> {
+    let numbered = hands.into_iter().enumerate();
+    let orders = numbered.map(|(number, experiments)| Order {
+        name: format!("{name}-{number}"),
         labvisor: String::new(),
-        experiments: experiments.to_vec(),
+        experiments,
         shared: true,
         until_found: true,
-    };
-    let mut found = None;
-    crew.work(vec![order], |_, run| {
-        let mut lines = run.results.into_iter();
-        found = lines.find(|line| is_notice(line.raw_verdict));
+    });
+    let mut all = Vec::new();
+    crew.work(orders.collect(), |_, run| {
+        let mut judgement = Judgement::default();
+        // What was blamed together with the first is not judged.
+        for line in run.results {
+            judgement.experiments.push(line.id.clone());
+            if is_notice(line.raw_verdict) {
+                judgement.found = Some(Said {
+                    experiment: line.id,
+                    verdict: line.raw_verdict.word().to_owned(),
+                    reason: line.reason,
+                });
+                break;
+            }
+        }
+        all.push(judgement);
     })?;
-    Ok(found)
+    Ok(all)
 }
 
 /// Says something that no experiment says of labvisor itself. Some are skipped there, too, so a SKIP is no notice. LOST
@@ -196,132 +306,6 @@ fn build(workspace: &Workspace, tree: &Path) -> Result<Option<PathBuf>> {
         .stderr(Stdio::null());
     let built = cargo.status().context("cannot run cargo")?.success();
     Ok(built.then(|| target.join("x86_64-unknown-none/guest/labvisor")))
-}
-
-/// Every change that can be made.
-fn candidates(workspace: &Workspace) -> Result<Vec<Mutant>> {
-    let mut mutants = Vec::new();
-    let mut folders = vec![workspace.path(HANDLERS)];
-    let mut files = BTreeSet::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)
-            .with_context(|| format!("cannot read {}", folder.display()))?
-        {
-            let path = entry?.path();
-            if path.is_dir() && !path.ends_with("tests") {
-                folders.push(path);
-            } else if path.ends_with(QUIRKS) {
-                continue;
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.insert(path);
-            }
-        }
-    }
-    for path in files {
-        let text = std::fs::read_to_string(&path)?;
-        let below = path.strip_prefix(workspace.root()).unwrap_or(&path);
-        mutants.extend(changes(&below.to_string_lossy(), &text));
-    }
-    Ok(mutants)
-}
-
-/// Every change of one file, up to its tests.
-fn changes(file: &str, text: &str) -> Vec<Mutant> {
-    let mut mutants = Vec::new();
-    let mut depth = 0i32;
-    // Where the block of a planted defect began.
-    let mut planted: Option<i32> = None;
-    for (line, before) in text.lines().enumerate() {
-        let code = before.trim();
-        if code == "#[cfg(test)]" {
-            break;
-        }
-        let opened = count(before, '{') - count(before, '}');
-        let about_defect = before.contains("planted(") || before.contains("quirk(");
-        if about_defect && opened > 0 && planted.is_none() {
-            planted = Some(depth);
-        }
-        let left_alone = about_defect
-            || planted.is_some()
-            || code.starts_with("//")
-            || code.starts_with("#[")
-            || code.starts_with("use ")
-            || code.contains("fn ");
-        depth += opened;
-        if planted.is_some_and(|outer| depth <= outer) {
-            planted = None;
-        }
-        if left_alone {
-            continue;
-        }
-        let mut add = |after: String| {
-            mutants.push(Mutant {
-                file: file.to_owned(),
-                line,
-                before: before.to_owned(),
-                after,
-            });
-        };
-        for (from, to) in OPERATORS {
-            for (at, _) in before.match_indices(from) {
-                if is_word(before, at, from) {
-                    add(format!(
-                        "{}{to}{}",
-                        &before[..at],
-                        &before[at + from.len()..]
-                    ));
-                }
-            }
-        }
-        // A statement that is a call or an assignment.
-        let begins = code.starts_with(|c: char| c.is_ascii_lowercase());
-        let statement =
-            code.ends_with(';') && !code.starts_with("let ") && !code.starts_with("return");
-        if begins && statement && count(code, '(') == count(code, ')') {
-            add(String::new());
-        }
-    }
-    mutants
-}
-
-fn count(text: &str, wanted: char) -> i32 {
-    text.chars()
-        .filter(|&c| c == wanted)
-        .fold(0, |sum, _| sum + 1)
-}
-
-/// `true` and `false` must not be parts of names; what has blanks around it cannot be.
-fn is_word(text: &str, at: usize, word: &str) -> bool {
-    let name = |c: char| c.is_alphanumeric() || c == '_';
-    word.starts_with(' ')
-        || (!text[..at].ends_with(name) && !text[at + word.len()..].starts_with(name))
-}
-
-fn applied(text: &str, mutant: &Mutant) -> String {
-    let mut out = String::new();
-    for (line, old) in text.lines().enumerate() {
-        out += if line == mutant.line {
-            &mutant.after
-        } else {
-            old
-        };
-        out.push('\n');
-    }
-    out
-}
-
-/// A permutation that the seed alone decides (Fisher and Yates; the numbers are SplitMix64's).
-fn shuffled(mut mutants: Vec<Mutant>, seed: u64) -> Vec<Mutant> {
-    let mut state = seed;
-    for last in (1..mutants.len()).rev() {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let at = (z ^ (z >> 31)) % (last as u64 + 1);
-        mutants.swap(last, usize::try_from(at).unwrap_or(0));
-    }
-    mutants
 }
 
 /// Copies the tree without what is built, and without other people's files in it.
@@ -351,50 +335,101 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn operators_constants_and_statements_are_changed() {
-        let text = "fn f(a: u64) -> bool {\n    g(a);\n    a == 1 && is_true(a)\n}\n#[cfg(test)]\nmod tests { a == 1; }\n";
-        let after: Vec<String> = changes("x", text)
-            .into_iter()
-            .map(|mutant| mutant.after.trim().to_owned())
-            .collect();
-        assert_eq!(after, ["", "a != 1 && is_true(a)", "a == 1 || is_true(a)"]);
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn said(experiment: &str) -> Said {
+        Said {
+            experiment: experiment.to_owned(),
+            verdict: "FAIL".to_owned(),
+            reason: "so".to_owned(),
+        }
+    }
+
+    fn judgement(experiments: &str, found: Option<&str>) -> Judgement {
+        Judgement {
+            experiments: words(experiments),
+            found: found.map(said),
+        }
     }
 
     #[test]
-    fn what_only_a_defect_reaches_is_left_alone() {
-        let text = "fn f() {\n    if planted(Defect::X) {\n        a = 1 + 1;\n        if a == 2 {\n            b();\n        }\n    }\n    c();\n}\n";
-        let lines: Vec<usize> = changes("x", text)
-            .iter()
-            .map(|mutant| mutant.line)
-            .collect();
-        assert_eq!(lines, [7]);
+    fn experiments_are_dealt_out_in_turns() {
+        let all = words("a b c d e");
+        assert_eq!(dealt(&all, 2), [words("a c e"), words("b d")]);
+        assert_eq!(dealt(&all, 1), std::slice::from_ref(&all));
+        assert_eq!(dealt(&all, 9).len(), 5);
     }
 
     #[test]
-    fn the_seed_alone_decides() {
-        let all = changes(
-            "x",
-            "fn f() {\n    a();\n    b();\n    c();\n    d();\n    e();\n}\n",
-        );
-        assert_eq!(shuffled(all.clone(), 1), shuffled(all.clone(), 1));
-        assert_ne!(shuffled(all.clone(), 1), shuffled(all.clone(), 2));
-        let mutant = &all[1];
-        assert!(
-            applied(
-                "a\nb\nc",
-                &Mutant {
-                    line: 1,
-                    after: String::new(),
-                    ..mutant.clone()
-                }
-            ) == "a\n\nc\n"
-        );
+    fn a_finding_counts_when_it_comes_again_and_only_what_was_judged_is_left_out() {
+        // What is asked for, and what comes of it.
+        let mut script = vec![
+            // b was not begun when c was noticed.
+            (
+                vec![words("a c"), words("b d")],
+                vec![judgement("a c", Some("c")), judgement("", None)],
+            ),
+            (vec![words("c")], vec![judgement("c", None)]),
+            (
+                vec![words("b"), words("d")],
+                vec![judgement("b", Some("b")), judgement("d", Some("d"))],
+            ),
+            (vec![words("b")], vec![judgement("b", None)]),
+            (vec![words("d")], vec![judgement("d", Some("d"))]),
+        ]
+        .into_iter();
+        let found = notice(words("a b c d"), 2, |hands| {
+            let (expected, gives) = script.next().expect("nothing more is asked for");
+            assert_eq!(hands, expected);
+            Ok(gives)
+        });
+        assert_eq!(found.unwrap(), Some(said("d")));
+        assert!(script.next().is_none(), "all is asked for");
     }
 
     #[test]
-    fn our_own_handlers_hold_enough_to_change() {
-        let workspace = Workspace::find().unwrap();
-        assert!(candidates(&workspace).unwrap().len() > 100);
+    fn what_nobody_notices_survives() {
+        let quiet = |hands: Vec<Vec<String>>| {
+            let judged = |experiments| Judgement {
+                experiments,
+                found: None,
+            };
+            Ok(hands.into_iter().map(judged).collect())
+        };
+        assert_eq!(notice(words("a b"), 2, quiet).unwrap(), None);
+    }
+
+    #[test]
+    fn the_report_holds_all_and_gives_the_survivors_back() {
+        let mutant = |line| Mutant {
+            file: "x.rs".to_owned(),
+            line,
+            before: "a < b".to_owned(),
+            after: "a <= b".to_owned(),
+        };
+        let mut report = Report {
+            seed: 7,
+            wanted: 3,
+            unviable: 1,
+            ..Report::default()
+        };
+        for (line, caught_by) in [(1, None), (2, Some(said("a"))), (3, None)] {
+            let mutant = mutant(line);
+            report.add(Judged { mutant, caught_by });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        report.write(folder.path()).unwrap();
+        let path = folder.path().join(REPORT);
+        let read = Report::read(&path).unwrap();
+        assert_eq!((read.seed, read.wanted, read.unviable), (7, 3, 1));
+        assert_eq!((read.caught, read.survived), (1, 2));
+        assert_eq!(read.mutants[1].caught_by, Some(said("a")));
+        let survivors: Vec<Mutant> = read.survivors().collect();
+        assert_eq!(survivors, [mutant(1), mutant(3)]);
+        std::fs::write(&path, "{}").unwrap();
+        let error = Report::read(&path).unwrap_err().to_string();
+        assert!(error.contains("is no mutants.json"), "{error}");
     }
 }
