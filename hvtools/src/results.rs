@@ -7,7 +7,7 @@ use clap::Args;
 use experiments::{Run, compare, formats, report, table};
 use harness::Outcome;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, from_here};
 
 /// The newest run, in place of a run folder.
 pub const LATEST: &str = "latest";
@@ -69,7 +69,11 @@ pub fn report(workspace: &Workspace, options: &Report) -> Result<Outcome> {
         None => folder.join(name),
     };
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("{}: {}", file.display(), table::counts(&run.results));
+    println!(
+        "{}: {}",
+        from_here(&file).display(),
+        table::counts(&run.results)
+    );
     Ok(status(&run))
 }
 

@@ -80,6 +80,26 @@ impl Workspace {
     }
 }
 
+/// A path as short as one would type it in the current folder.
+#[must_use]
+pub fn from_here(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok())
+        .unwrap_or(path)
+}
+
 fn is_workspace(folder: &Path) -> bool {
     folder.join("Cargo.toml").is_file() && folder.join("guest-kernel/kernel/Cargo.toml").is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_below_the_current_folder_is_shown_without_it() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(from_here(&here.join("runs/x")), Path::new("runs/x"));
+        assert_eq!(from_here(Path::new("/runs/x")), Path::new("/runs/x"));
+    }
 }

@@ -25,7 +25,7 @@ use crate::build::Freshness;
 use crate::doctor;
 use crate::interrupt::Interrupt;
 use crate::service::{self, Note};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, from_here};
 
 /// Columns of the table where the terminal does not say.
 const WIDTH: usize = 120;
@@ -229,7 +229,7 @@ fn tell(recorder: &Recorder, report: &RunReport, info: &RunInfo, folder: &Path) 
             report.server_restarts
         );
     }
-    println!("run folder: {}", folder.display());
+    println!("run folder: {}", from_here(folder).display());
 }
 
 fn outcome(report: &RunReport, recorder: &Recorder) -> Outcome {
