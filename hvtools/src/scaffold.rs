@@ -43,6 +43,9 @@ pub fn run(command: &Command) -> Result<Outcome> {
                 .with_context(|| format!("cannot begin the experiment `{name}`"))?;
             println!("{}", path.display());
             println!("try it: cargo hv experiments check; cargo hv run --only {name}");
+            println!(
+                "then a defect that it must catch, and `cargo test -p experiments`: cargo hv new defect ID --group {group} --caught-by {name}"
+            );
         }
         Command::Defect {
             id,
@@ -63,7 +66,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
                 variant(id)
             );
             println!(
-                "and a check of it in experiments/labvisor/src/exits/tests; see it caught: cargo hv matrix {id}"
+                "and a check of it (CHECKS in checks.rs or virtio.rs of experiments/labvisor/src/exits/tests), cargo test -p labvisor; see it caught: cargo hv matrix {id}"
             );
         }
     }

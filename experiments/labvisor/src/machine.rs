@@ -10,6 +10,10 @@ pub trait Machine {
     fn read(&self, address: u64, bytes: &mut [u8]);
     /// Reads a device's 32-bit register.
     fn read_register(&self, address: u64) -> u32;
+    /// Reads a device's memory, with one access where it is aligned.
+    fn read_device(&self, address: u64, bytes: &mut [u8]);
+    /// Writes a device's memory, with one access where it is aligned.
+    fn write_device(&mut self, address: u64, bytes: &[u8]);
     /// Writes physical memory.
     fn write(&mut self, address: u64, bytes: &[u8]);
     /// Sets bits of a physical byte in one atomic step.

@@ -90,9 +90,14 @@ fn changes(file: &str, text: &str) -> Vec<Mutant> {
             break;
         }
         let opened = count(before, '{') - count(before, '}');
+        // Between the `}` and the `{` of an `} else {`.
+        let outside = depth - i32::from(code.starts_with('}'));
+        if planted.is_some_and(|outer| outside <= outer) {
+            planted = None;
+        }
         let about_defect = before.contains("planted(") || before.contains("quirk(");
-        if about_defect && opened > 0 && planted.is_none() {
-            planted = Some(depth);
+        if about_defect && depth + opened > outside && planted.is_none() {
+            planted = Some(outside);
         }
         let left_alone = about_defect
             || planted.is_some()
@@ -208,6 +213,12 @@ mod tests {
             .map(|mutant| mutant.line)
             .collect();
         assert_eq!(lines, [8]);
+        let text = "fn f() {\n    if x {\n        a();\n    } else if planted(Defect::X) {\n        b();\n    } else {\n        c();\n    }\n}\n";
+        let lines: Vec<usize> = changes("x", text)
+            .iter()
+            .map(|mutant| mutant.line)
+            .collect();
+        assert_eq!(lines, [3, 7], "the other branches are everybody's");
     }
 
     #[test]

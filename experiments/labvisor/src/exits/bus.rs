@@ -1,7 +1,7 @@
 //! The guest's memory as an emulated instruction sees it.
 
 use super::Vmm;
-use crate::defects::{self, Quirk};
+use crate::defects::{self, Defect, Quirk};
 use crate::emulate::{self, Bus};
 use crate::guest_memory::{Access, Fault};
 use crate::machine::Machine;
@@ -49,6 +49,17 @@ impl<'a> GuestBus<'a> {
     }
 }
 
+impl GuestBus<'_> {
+    /// Whether another device's memory may be there, which the guest reaches by itself, too. Labvisor maps 4 GiB.
+    fn is_passed_through(&self, address: u64, length: u64) -> bool {
+        let memory = &self.vmm.memory;
+        address.saturating_add(length) <= 1 << 32
+            && !memory.touches_ram(address, length)
+            && !memory.touches_hidden(address, length)
+            && !defects::planted(Defect::EmulationKnowsRamOnly)
+    }
+}
+
 impl Bus for GuestBus<'_> {
     fn read(&mut self, vcpu: &Vcpu, linear: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         for (at, part) in emulate::pieces(linear, bytes.len()) {
@@ -64,6 +75,8 @@ impl Bus for GuestBus<'_> {
                 };
                 let event = net.device.read(offset, bytes, &mut dma);
                 self.note(event);
+            } else if self.is_passed_through(address, bytes.len() as u64) {
+                self.m.read_device(address, bytes);
             } else if self.vmm.memory.read(self.m, address, bytes).is_err() {
                 bytes.fill(0xff);
             }
@@ -85,8 +98,10 @@ impl Bus for GuestBus<'_> {
                 };
                 let event = net.device.write(offset, bytes, &mut dma);
                 self.note(event);
+            } else if self.is_passed_through(address, bytes.len() as u64) {
+                self.m.write_device(address, bytes);
             } else {
-                // Hidden memory and places where nothing is lose what is written to them.
+                // Hidden memory and what labvisor cannot reach lose what is written to them.
                 let _ = self.vmm.memory.write(self.m, address, bytes);
             }
         }

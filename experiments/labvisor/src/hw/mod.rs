@@ -27,6 +27,14 @@ impl Machine for Hardware {
         physical::read_register(address)
     }
 
+    fn read_device(&self, address: u64, bytes: &mut [u8]) {
+        physical::read_device(address, bytes);
+    }
+
+    fn write_device(&mut self, address: u64, bytes: &[u8]) {
+        physical::write_device(address, bytes);
+    }
+
     fn write(&mut self, address: u64, bytes: &[u8]) {
         physical::write(address, bytes);
     }

@@ -1,6 +1,7 @@
 //! One check for each defect of the processor, memory and hypercall groups.
 
 use std::string::String;
+use std::vec;
 
 use super::Check;
 use super::guest::{CODE, DATA, Guest, HIDDEN, RAM, READ_ONLY, SUPERVISOR, TABLE};
@@ -179,6 +180,19 @@ pub(super) const CHECKS: &[Check] = &[
         g.vcpu.control().exit_info_1 = 0x3f8 << 16 | 1 << 4 | 0b101;
         g.vmm.handle(&mut g.vcpu, &mut g.m).unwrap();
         g.vcpu.registers.rdi == DATA + 1
+    }),
+    ("emulation-knows-ram-only", |g| {
+        // OUTSB and INSB with an operand where another device is, on the port of a third one's configuration.
+        g.m.port_out(0xcf8, 4, 1 << 31);
+        g.put(TABLE + 8 * (DATA / 4096), 0xb000_0000 | 7);
+        g.vcpu.registers.rsi = DATA;
+        g.vcpu.registers.rdi = DATA + 8;
+        g.vcpu.registers.rdx = 0xcfc;
+        let out = 0xcfc << 16 | 1 << 4 | 0b100;
+        g.exit(b"\x6e", 0x7b, out, CODE + 1).unwrap();
+        g.exit(b"\x6c", 0x7b, out | 1, CODE + 1).unwrap();
+        let ports_own = vec![0xfc];
+        g.m.ports == [(0xcfc, 1, 0xee)] && g.m.devices == [(0xb000_0008, ports_own)]
     }),
     ("string-bar-ignored", |g| {
         g.set_config(0x18, 0xc000_0000);

@@ -33,6 +33,8 @@ pub(super) struct Fake {
     pub(super) memory: Vec<u8>,
     pub(super) console: Vec<u8>,
     pub(super) ports: Vec<(u16, u8, u32)>,
+    /// What was written to devices.
+    pub(super) devices: Vec<(u64, Vec<u8>)>,
     pub(super) ticks: Cell<u64>,
     pub(super) msrs: BTreeMap<u32, u64>,
     config: u32,
@@ -51,6 +53,14 @@ impl Machine for Fake {
     /// The local APIC's timer, if anybody asks: vector 20h, on.
     fn read_register(&self, _address: u64) -> u32 {
         0x20
+    }
+
+    fn read_device(&self, address: u64, bytes: &mut [u8]) {
+        self.read(address, bytes);
+    }
+
+    fn write_device(&mut self, address: u64, bytes: &[u8]) {
+        self.devices.push((address, bytes.to_vec()));
     }
 
     fn write(&mut self, address: u64, bytes: &[u8]) {
@@ -126,6 +136,7 @@ impl Guest {
             memory: alloc::vec![0; 8 << 20],
             console: Vec::new(),
             ports: Vec::new(),
+            devices: Vec::new(),
             ticks: Cell::new(1 << 40),
             msrs: BTreeMap::new(),
             config: 0,
