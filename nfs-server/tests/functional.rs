@@ -291,6 +291,33 @@ fn without_state_a_restart_ends_the_session() {
 }
 
 #[test]
+fn a_handle_of_a_lost_session_is_stale_and_no_newer_file() {
+    let mut server = Server::start();
+    let mut files = server.files();
+    let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE;
+    let old = files.open("rw/old", flags, 0o644).unwrap().handle;
+    files.write_at(old, 0, b"old").unwrap();
+    server.kill();
+    server.restart();
+    assert_eq!(errno(files.ping()), Errno::ESTALE);
+    // The new session's first file; the server counts handles from the beginning.
+    let new = files.open("rw/new", flags, 0o644).unwrap().handle;
+    let failed = files.write_at(old, 0, b"astray").unwrap_err();
+    assert!(
+        failed.to_string().contains("open the file again"),
+        "{failed}"
+    );
+    assert_eq!(errno(files.read_at(old, 0, 9)), Errno::ESTALE);
+    assert_eq!(errno(files.fsync(old)), Errno::ESTALE);
+    assert_eq!(errno(files.close(old)), Errno::ESTALE);
+    files.write_at(new, 0, b"new").unwrap();
+    assert_eq!(files.read_at(new, 0, 9).unwrap(), b"new");
+    files.close(new).unwrap();
+    assert_eq!(std::fs::read(server.path("rw/old")).unwrap(), b"old");
+    assert_eq!(std::fs::read(server.path("rw/new")).unwrap(), b"new");
+}
+
+#[test]
 fn the_server_stops_when_told_and_says_why() {
     let mut server = Server::start();
     let mut files =

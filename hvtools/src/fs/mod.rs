@@ -224,7 +224,10 @@ fn follow(files: &mut Files, path: &str) -> Result<()> {
         };
         match followed.event {
             FollowEvent::Gone => eprintln!("hv: {path} is not there"),
-            FollowEvent::Truncated => eprintln!("hv: {path} was cut"),
+            FollowEvent::Truncated => eprintln!(
+                "hv: {path} is shorter than the {} bytes shown so far; from its beginning again",
+                followed.offset
+            ),
             _ => {}
         }
         let mut out = std::io::stdout().lock();

@@ -153,6 +153,10 @@ struct File {
     records: Option<Reader>,
     next_sequence: BTreeMap<u8, u32>,
     broken: bool,
+    /// Of a trace.
+    header: Option<FileHeader>,
+    /// What was told of it before the file began anew: the next sequence number by CPU.
+    told: BTreeMap<u8, u32>,
 }
 
 impl Intake {
@@ -190,8 +194,22 @@ impl Intake {
                 if let Some(origin) = origin(place.file) {
                     run.logs.flush(machine, origin);
                 }
+                if file.at > 0 {
+                    run.complain(format!(
+                        "{}: shorter than the {} bytes that were read, or another file; read from its beginning",
+                        place.file.name(),
+                        file.at
+                    ));
+                }
+                let mut told = std::mem::take(&mut file.told);
+                for (cpu, next) in &file.next_sequence {
+                    let told = told.entry(*cpu).or_default();
+                    *told = (*told).max(*next);
+                }
                 *file = File {
                     caught_up: true,
+                    header: file.header.take(),
+                    told,
                     ..File::default()
                 };
             }
@@ -297,6 +315,10 @@ impl File {
                 self.buffer.extend_from_slice(bytes);
                 match FileHeader::decode(&self.buffer) {
                     Ok((header, len)) => {
+                        if self.header.as_ref() != Some(&header) {
+                            self.told.clear();
+                        }
+                        self.header = Some(header.clone());
                         run.boots.entry(machine).or_default().header = Some(header);
                         let reader = self.records.insert(Reader::new());
                         reader.push(&self.buffer[len..]);
@@ -315,6 +337,10 @@ impl File {
                     let expected = self
                         .next_sequence
                         .insert(meta.cpu, meta.sequence.wrapping_add(1));
+                    let told = self.told.get(&meta.cpu);
+                    if told.is_some_and(|next| meta.sequence < *next) {
+                        continue;
+                    }
                     // What the hypervisor's ring loses, the guest tells by a record of its own.
                     if let Some(expected) = expected
                         && meta.cpu < CPU_HYPERVISOR

@@ -222,6 +222,44 @@ fn the_header() {
     assert_eq!(codec::decode::<Header>(&bytes), Ok(header));
 }
 
+/// Where clients look for handles is where they stand: [`layouts`] shows every request's bytes.
+#[test]
+fn places_of_handles() {
+    for number in 1..=23 {
+        let operation = Operation::from_number(number).unwrap();
+        let mut payload = [0u8; 64];
+        let places = operation.handles();
+        for (nth, place) in places.iter().enumerate() {
+            payload[*place] = 200 + nth as u8;
+        }
+        // The shortest payload: paths without names, no data.
+        let len = match operation {
+            Operation::Getattr | Operation::Close | Operation::Statfs => 4,
+            Operation::Lookup => 5,
+            Operation::Open => 11,
+            Operation::Write | Operation::Append | Operation::Truncate => 12,
+            Operation::Read | Operation::Readdir => 16,
+            Operation::Mkdir => 7,
+            Operation::Unlink => 6,
+            Operation::Rename => 11,
+            Operation::Fsync => 5,
+            Operation::Follow => 21,
+            _ => {
+                assert!(places.is_empty(), "{operation:?}");
+                continue;
+            }
+        };
+        if matches!(operation, Operation::Unlink | Operation::Fsync) {
+            payload[4] = 1;
+        }
+        let request = Request::decode(number, &payload[..len]).unwrap();
+        let text = format!("{request:?}");
+        assert!(text.contains("Handle(200)"), "{text}");
+        assert_eq!(text.contains("Handle(201)"), places.len() == 2, "{text}");
+        assert_eq!(text.matches("Handle(").count(), places.len(), "{text}");
+    }
+}
+
 /// One value of every request and reply beside its bytes.
 #[test]
 fn layouts() {

@@ -214,3 +214,86 @@ impl Mirror {
         records
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Identity;
+    use protocol::message::ClientId;
+    use protocol::noise::KeyId;
+
+    const SESSION: u64 = 1;
+
+    fn start(next_handle: u32) -> Mirror {
+        let mut mirror = Mirror::default();
+        mirror.apply(Record::Start(b"first boot".to_vec()));
+        let info = SessionInfo {
+            client: ClientId([1; 16]),
+            key: KeyId::default(),
+            slots: 1,
+            max_frame: 4096,
+            next_handle,
+            name: Vec::new(),
+        };
+        mirror.apply(Record::Session(SESSION, info));
+        mirror
+    }
+
+    fn opened(handle: u32) -> Record {
+        let id = RequestId {
+            session: SESSION,
+            slot: 0,
+            sequence: handle,
+            asked: (5, 0),
+        };
+        let info = HandleInfo {
+            export: "rw".into(),
+            path: PathBuf::new(),
+            identity: Identity {
+                device: 0,
+                inode: 0,
+            },
+            file: None,
+        };
+        let effect = Effect::Opened {
+            handle,
+            base: 0,
+            info,
+        };
+        Record::Reply(id, effect, Vec::new())
+    }
+
+    fn next(mirror: &Mirror) -> u32 {
+        mirror.sessions[&SESSION].info.next_handle
+    }
+
+    /// The power fails at every moment around a block's border. Of the journal is left, at the least, what was synced,
+    /// and at the most everything; a client has every handle whose record was written, but the one in between.
+    #[test]
+    fn no_power_cut_at_a_blocks_border_gives_a_number_out_twice() {
+        let mut mirror = start(HANDLE_BLOCK - 3);
+        let mut written = vec![mirror.clone()];
+        let (mut synced, mut syncs) = (0, 0);
+        for _ in 0..6 {
+            let handle = next(&mirror);
+            let record = opened(handle);
+            let ends_block = mirror.ends_block(&record);
+            mirror.apply(record);
+            written.push(mirror.clone());
+            let cut = |from: usize, given: u32| {
+                for left in &written[from..] {
+                    let mut left = left.clone();
+                    left.apply(Record::Start(b"next boot".to_vec()));
+                    assert!(next(&left) > given, "{} after {given}", next(&left));
+                }
+            };
+            // Written, not synced yet, and not answered.
+            cut(synced, handle - 1);
+            if ends_block {
+                (synced, syncs) = (written.len() - 1, syncs + 1);
+            }
+            cut(synced, handle);
+        }
+        assert_eq!((syncs, next(&mirror)), (1, HANDLE_BLOCK + 3));
+    }
+}

@@ -1,18 +1,16 @@
 //! Append-only files in the run folder of this boot, in a session of their own: what the trace is
 //! written through. The packets of this session are counted, never recorded.
 
-use super::file::Opened;
-use super::names::{Place, is_lost};
-use super::session::{About, Session, errno};
+use super::file::RemoteFile;
+use super::names::Place;
+use crate::file::{FileOps, Ticket};
 use crate::settings;
-use abi::Errno;
+use abi::{Errno, OpenFlags};
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kcore::settings::Run;
-use protocol::codec::Rest;
-use protocol::message::{Append, OpenFlags};
+use protocol::message;
 use protocol::name::PathBuf;
 
 /// The export that holds all run folders.
@@ -22,11 +20,7 @@ pub(super) const EXPORT: &str = "runs";
 static PACKETS: AtomicU64 = AtomicU64::new(0);
 
 /// A file of the run folder that only grows, with one writer: us.
-pub struct AppendFile {
-    place: Place,
-    opened: Opened,
-    size: u64,
-}
+pub struct AppendFile(RemoteFile);
 
 /// Opens a file of this boot's run folder for appending, and makes it if need be. Waits for the server.
 pub fn open_append(name: &str) -> Result<AppendFile, Errno> {
@@ -41,13 +35,11 @@ pub fn open_append(name: &str) -> Result<AppendFile, Errno> {
         export: EXPORT.into(),
         path,
     };
-    let opened = place.open(OpenFlags::APPEND | OpenFlags::CREATE)?;
-    let size = opened.stat.size;
-    Ok(AppendFile {
-        place,
-        opened,
-        size,
-    })
+    let wire = message::OpenFlags::APPEND | message::OpenFlags::CREATE;
+    let opened = place.open(wire)?;
+    let (flags, ticket) = (OpenFlags::WRONLY, Ticket::new()?);
+    let file = RemoteFile::new(place, opened, flags, wire, true, ticket);
+    Ok(AppendFile(file))
 }
 
 /// Name of this boot's folder within the run.
@@ -57,41 +49,12 @@ pub(super) fn machine_name(run: &Run) -> String {
 
 impl AppendFile {
     /// Appends all of it, and waits until the server has answered.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Errno> {
-        for part in bytes.chunks(self.place.session.max_data().max(1)) {
-            self.append_part(part)?;
+    pub fn append(&self, mut bytes: &[u8]) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            let written = self.0.write(bytes, false)?;
+            bytes = &bytes[written..];
         }
         Ok(())
-    }
-
-    fn append_part(&mut self, part: &[u8]) -> Result<(), Errno> {
-        let session: Arc<Session> = Arc::clone(&self.place.session);
-        loop {
-            let call = Append {
-                handle: self.opened.handle,
-                expected: self.size,
-                data: Rest(part),
-            };
-            let ticket = session.submit(&call, About::Nothing)?;
-            let reply = session.wait_raw(ticket)?;
-            let Some(failure) = reply.failure() else {
-                self.size = reply.get::<Append<'_>>().map_err(errno)?.size;
-                return Ok(());
-            };
-            if !is_lost(&session, self.opened.generation, errno(failure)) {
-                return Err(errno(failure));
-            }
-            // The server lost the session. We are the only writer, so the size says whether the lost
-            // session had done it.
-            self.opened = self.place.open(OpenFlags::APPEND)?;
-            if self.opened.stat.size == self.size + part.len() as u64 {
-                self.size = self.opened.stat.size;
-                return Ok(());
-            }
-            if self.opened.stat.size != self.size {
-                return Err(Errno::EIO);
-            }
-        }
     }
 }
 

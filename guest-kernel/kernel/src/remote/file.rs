@@ -14,7 +14,7 @@
 //! too much it is fsynced.
 
 use super::names::{Place, forget, is_lost, to_abi};
-use super::session::{About, Purpose, errno, record_answer};
+use super::session::{About, Asked, Purpose, errno, record_answer};
 use crate::file::{FileOps, Ticket};
 use crate::println;
 use crate::sync::SleepLock;
@@ -24,7 +24,7 @@ use protocol::ahead::{self, Ahead};
 use protocol::behind::Behind;
 use protocol::codec::Rest;
 use protocol::message::{
-    self, Append, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
+    self, Append, Call, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
 };
 use protocol::unsynced::{Change, Piece};
 
@@ -155,6 +155,15 @@ impl RemoteFile {
         Ok(())
     }
 
+    /// Opens the file again if that was what is wrong; any other error is the caller's.
+    fn reopen_if_lost(&self, state: &mut State, error: Errno) -> Result<(), Errno> {
+        if is_lost(&self.place.session, state.opened.generation, error) {
+            self.reopen(state)
+        } else {
+            Err(error)
+        }
+    }
+
     /// After a lost session or a reboot of the server's machine: the file, and how long it is now.
     fn find_again(&self, state: &mut State) -> Result<(), Errno> {
         let session = &self.place.session;
@@ -253,7 +262,7 @@ impl RemoteFile {
             };
             if let Err(error) = self.ask_again(state, &piece) {
                 state.behind.put_back(piece);
-                return Err(error);
+                self.reopen_if_lost(state, error)?;
             }
         }
     }
@@ -293,6 +302,24 @@ impl RemoteFile {
             behind.resubmitted(client, piece, generation, ticket, record);
         });
         Ok(())
+    }
+
+    /// Asks for a change at this offset, behind what is lost; opens the file again if the session was lost.
+    fn ask<C: Call>(
+        &self,
+        state: &mut State,
+        offset: u64,
+        call: impl Fn(Handle) -> C,
+    ) -> Result<Asked, Errno> {
+        loop {
+            self.settle(state)?;
+            let handle = state.opened.handle;
+            let about = About::Handle(handle, offset);
+            match self.place.session.submit(&call(handle), about) {
+                Err(error) => self.reopen_if_lost(state, error)?,
+                asked => return asked,
+            }
+        }
     }
 
     /// Waits until everything written behind is answered; what went wrong stays to be told.
@@ -355,14 +382,12 @@ impl RemoteFile {
         if let Some(failure) = state.behind.error() {
             return Err(errno(failure));
         }
-        let (handle, offset) = (state.opened.handle, state.offset);
-        let call = Write {
+        let (offset, session) = (state.offset, &self.place.session);
+        let asked = self.ask(state, offset, |handle| Write {
             handle,
             offset,
             data: Rest(data),
-        };
-        let session = &self.place.session;
-        let asked = session.submit(&call, About::Handle(handle, offset))?;
+        })?;
         let (ticket, record) = asked.parts();
         let (behind, generation) = (&mut state.behind, state.opened.generation);
         session.with_client(|client| {
@@ -389,15 +414,19 @@ impl RemoteFile {
             let handle = state.opened.handle;
             let behind = &mut state.behind;
             let begun = session.with_client(|client| behind.begins(client));
-            let ticket = session.submit(
-                &Append {
-                    handle,
-                    expected,
-                    data: Rest(data),
-                },
-                About::Handle(handle, expected),
-            )?;
-            let reply = session.wait_raw(ticket)?;
+            let call = Append {
+                handle,
+                expected,
+                data: Rest(data),
+            };
+            let asked = match session.submit(&call, About::Handle(handle, expected)) {
+                Ok(asked) => asked,
+                Err(error) => {
+                    self.reopen_if_lost(state, error)?;
+                    continue;
+                }
+            };
+            let reply = session.wait_raw(asked)?;
             let failure = reply.failure();
             let behind = &mut state.behind;
             let is_lost = session.with_client(|client| behind.answered(client, begun, reply));
@@ -495,12 +524,11 @@ impl FileOps for RemoteFile {
         if let Some(failure) = state.behind.error() {
             return Err(errno(failure));
         }
-        let (handle, session) = (state.opened.handle, &self.place.session);
-        let call = Truncate {
+        let session = &self.place.session;
+        let asked = self.ask(&mut state, length, |handle| Truncate {
             handle,
             size: length,
-        };
-        let asked = session.submit(&call, About::Handle(handle, length))?;
+        })?;
         let (ticket, record) = asked.parts();
         let generation = state.opened.generation;
         session.with_client(|client| {

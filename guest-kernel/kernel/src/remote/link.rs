@@ -50,6 +50,8 @@ pub(super) struct State {
     /// The console was told.
     away_told: bool,
     why_away: Cow<'static, str>,
+    /// Sessions, and reboots of the server's machine, that the console was told.
+    told: (u32, u32),
     refusal_told: bool,
     ping: Option<Ticket>,
     pinged: Instant,
@@ -66,6 +68,7 @@ impl State {
             away_since: Some(now),
             away_told: false,
             why_away: "no answer".into(),
+            told: (0, 0),
             refusal_told: false,
             ping: None,
             pinged: now,
@@ -182,6 +185,31 @@ impl Session {
         if core::mem::take(&mut state.away_told) {
             let seconds = away.map_or(0, |since| (time::now() - since).as_secs());
             println!("remote: {} is back after {seconds} s", self.server);
+        }
+        if self.tells() {
+            self.tell_forgotten(state);
+        }
+    }
+
+    /// Whether the console hears of this server by this session: the run's goes where one for files goes, too.
+    fn tells(&self) -> bool {
+        self.purpose == Purpose::Files
+    }
+
+    /// What the server no longer knows, and what becomes of it.
+    fn tell_forgotten(&self, state: &mut State) {
+        let now = (state.client.generation(), state.client.reboots());
+        let before = core::mem::replace(&mut state.told, now);
+        if now.1 != before.1 {
+            println!(
+                "remote: {}: its machine was started again; what was not safe there is sent again",
+                self.server
+            );
+        } else if before.0 != 0 && now.0 != before.0 {
+            println!(
+                "remote: {} no longer knows us (has it --state?); files are opened again by name",
+                self.server
+            );
         }
     }
 
@@ -324,7 +352,7 @@ impl Session {
         let away = state
             .away_since
             .is_some_and(|since| time::now() > since + AWAY_LINE);
-        if away && !state.away_told {
+        if away && !state.away_told && self.tells() {
             state.away_told = true;
             println!(
                 "remote: {} is away ({}); waiting for it",

@@ -191,7 +191,9 @@ impl Session {
                         }
                     }
                     Err(SubmitError::TooLarge { .. }) => return Err(Errno::EMSGSIZE),
-                    Err(SubmitError::Refused(failure)) => return Err(errno(failure)),
+                    Err(SubmitError::Stale(failure) | SubmitError::Refused(failure)) => {
+                        return Err(errno(failure));
+                    }
                 }
             }
             self.event.wait(seen)?;

@@ -129,10 +129,10 @@ fn run() {
 }
 
 fn send_for_ever() -> Result<(), Errno> {
-    let mut file = channel::open_append(run::TRACE)?;
+    let file = channel::open_append(run::TRACE)?;
     let mut batch = Vec::with_capacity(BATCH);
     header().encode(&mut batch);
-    append(&mut file, &mut batch, None)?;
+    append(&file, &mut batch, None)?;
     PROGRESS.lock().stats.connected = 1;
     let mut clock_due = time::now();
     loop {
@@ -155,12 +155,12 @@ fn send_for_ever() -> Result<(), Errno> {
             progress.hurry = false;
             continue;
         }
-        append(&mut file, &mut batch, Some(&positions))?;
+        append(&file, &mut batch, Some(&positions))?;
     }
 }
 
 fn append(
-    file: &mut AppendFile,
+    file: &AppendFile,
     batch: &mut Vec<u8>,
     positions: Option<&[Option<u64>; MAX_CPUS]>,
 ) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::types::Failure;
-use super::{Broken, Client, Outgoing, Push, Status};
+use super::{Broken, Client, Outgoing, Push, SESSION_LOST, Status};
 use crate::codec::{self, Rest};
 use crate::errno::{Reason, Refusal};
 use crate::frame::{self, Header};
@@ -31,6 +31,10 @@ impl Client {
     pub fn follow(&mut self, dir: Handle, path: Path<'_>, offset: u64) -> u32 {
         let id = self.next_follow;
         self.next_follow = self.next_follow.wrapping_add(1);
+        let Some(dir) = self.handles.to_server(dir.0).map(Handle) else {
+            self.refuse_follow(id, offset, SESSION_LOST);
+            return id;
+        };
         self.follows.insert(
             id,
             Following {
@@ -142,13 +146,17 @@ impl Client {
     /// Every follow ends with this failure.
     pub(super) fn fail_follows(&mut self, failure: Failure) {
         for (id, follow) in core::mem::take(&mut self.follows) {
-            self.pushes.push_back(Push {
-                id,
-                event: FollowEvent::Refused,
-                offset: follow.cursor,
-                data: Vec::new(),
-                failure: Some(failure),
-            });
+            self.refuse_follow(id, follow.cursor, failure);
         }
+    }
+
+    fn refuse_follow(&mut self, id: u32, offset: u64, failure: Failure) {
+        self.pushes.push_back(Push {
+            id,
+            event: FollowEvent::Refused,
+            offset,
+            data: Vec::new(),
+            failure: Some(failure),
+        });
     }
 }

@@ -17,7 +17,8 @@
 //! - replies are checked (slot, sequence, operation, payload) before anybody sees them;
 //! - follows go on where they stopped, and credit is returned as pushes are taken;
 //! - a session that the server no longer knows fails every request with ESTALE, and
-//!   [`Client::generation`] changes: handles of an older generation mean nothing any more.
+//!   [`Client::generation`] changes: handles of an older generation mean nothing any more, are ESTALE at once, and
+//!   are never taken for newer ones.
 //!
 //! A slot is free again as soon as its request is answered; the reply is kept until it is taken, so
 //! somebody who is slow to take it keeps nobody else from asking.
@@ -35,13 +36,27 @@ use crate::message::{Call, Hello, HelloReply, Operation, Resumed, check_reply};
 use crate::{MAGIC, MAX_FRAME, MAX_HELLO, MAX_SLOTS, MIN_FRAME, NO_SLOT, VERSION};
 
 mod follow;
+mod handles;
 mod incoming;
 mod types;
 
 pub use types::{Broken, Config, Failure, Push, Reply, Status, SubmitError, Ticket};
 
 use follow::Following;
+use handles::Handles;
 use incoming::Incoming;
+
+/// The server no longer knows the session.
+const SESSION_LOST: Failure = local(Errno::ESTALE, Reason::SessionLost);
+/// Lost sessions used up all numbers of handles.
+const NO_NUMBERS: Failure = local(Errno::EMFILE, Reason::HandleLimit);
+
+const fn local(errno: Errno, reason: Reason) -> Failure {
+    Failure {
+        errno,
+        refusal: Refusal { reason, value: 0 },
+    }
+}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -71,6 +86,7 @@ pub struct Client {
     status: Status,
     session: u64,
     generation: u32,
+    handles: Handles,
     agreed: Option<HelloReply>,
     slots: Vec<Slot>,
     // Answered, not yet taken.
@@ -98,6 +114,7 @@ impl Client {
             status: Status::Down,
             session: 0,
             generation: 0,
+            handles: Handles::default(),
             agreed: None,
             slots: Vec::new(),
             next_order: 0,
@@ -269,7 +286,11 @@ impl Client {
             .position(|slot| slot.waiting.is_none());
         let index = free.ok_or(SubmitError::NoSlot)? as u16;
         let sequence = self.slots[usize::from(index)].sequence.wrapping_add(1);
-        let frame = frame::request(call, index, sequence, self.session);
+        let mut frame = frame::request(call, index, sequence, self.session);
+        let (_, payload) = frame.split_at_mut(HEADER);
+        if self.handles.ask(C::OPERATION, payload).is_none() {
+            return Err(SubmitError::Stale(SESSION_LOST));
+        }
         if frame.len() - HEADER > limit as usize {
             return Err(SubmitError::TooLarge { limit });
         }
@@ -419,14 +440,9 @@ impl Client {
     }
 
     fn start_session(&mut self, slots: u16) {
-        self.fail_all(Failure {
-            errno: Errno::ESTALE,
-            refusal: Refusal {
-                reason: Reason::SessionLost,
-                value: 0,
-            },
-        });
+        self.fail_all(SESSION_LOST);
         self.generation += 1;
+        self.handles.start_session();
         // Replies that nobody took yet stay in their slots, and the sequence numbers go on: a new
         // session's slots begin with any number.
         while self.slots.len() < usize::from(slots) {
@@ -471,7 +487,7 @@ impl Client {
         &mut self,
         header: Header,
         operation: Operation,
-        payload: Vec<u8>,
+        mut payload: Vec<u8>,
     ) -> Result<(), Broken> {
         let unasked = Broken::Unasked(header);
         let being_sent = self
@@ -493,17 +509,25 @@ impl Client {
         {
             return Err(unasked);
         }
+        let mut has_number = true;
         match header.error() {
-            None => check_reply(operation, &payload)?,
+            None => {
+                check_reply(operation, &payload)?;
+                has_number = self.handles.answered(operation, &mut payload).is_some();
+            }
             Some(_) => drop(codec::decode::<Refusal>(&payload)?),
         }
         let waiting = slot.waiting.take().filter(|waiting| !waiting.cancelled);
         if let Some(waiting) = waiting {
             let keeps = header.error().is_some() || operation.changes_bytes();
-            let reply = Reply {
-                header,
-                payload,
-                asked: if keeps { waiting.frame } else { Vec::new() },
+            let reply = if has_number {
+                Reply {
+                    header,
+                    payload,
+                    asked: if keeps { waiting.frame } else { Vec::new() },
+                }
+            } else {
+                Reply::local(waiting.frame, NO_NUMBERS)
             };
             let ticket = Ticket {
                 slot: header.slot,

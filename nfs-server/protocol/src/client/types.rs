@@ -58,6 +58,8 @@ pub enum SubmitError {
         /// The agreed bound.
         limit: u32,
     },
+    /// A handle of a session that the server no longer knows: open the file again.
+    Stale(Failure),
     /// See [`Status::Refused`].
     Refused(Failure),
 }
@@ -74,6 +76,13 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.refusal.reason, self.refusal.value) {
+            (Reason::SessionLost, unwritten) => {
+                write!(f, "{}: the server no longer knows our session", self.errno)?;
+                if unwritten > 0 {
+                    write!(f, ", and {unwritten} bytes were not written")?;
+                }
+                f.write_str("; open the file again (run with --state, the server keeps sessions)")
+            }
             (Reason::System, _) => write!(f, "{}", self.errno),
             (reason, 0) => write!(f, "{}: {reason}", self.errno),
             (reason, value) => write!(f, "{}: {reason} ({value})", self.errno),

@@ -277,6 +277,7 @@ impl Session {
                 }
                 Err(SubmitError::NoSlot) => self.drive_until(|core| core.free_slots() > 0)?,
                 Err(SubmitError::TooLarge { limit }) => return Err(Error::TooLarge { limit }),
+                Err(SubmitError::Stale(failure)) => return Err(Error::Refused(failure)),
                 Err(SubmitError::Refused(failure)) => return Err(Error::Unwelcome(failure)),
             }
         }

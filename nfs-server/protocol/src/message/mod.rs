@@ -149,6 +149,40 @@ impl Operation {
         matches!(self, Self::Follow | Self::Credit | Self::Unfollow)
     }
 
+    /// Where in the payload of a request handles stand.
+    pub const fn handles(self) -> &'static [usize] {
+        match self {
+            Self::Rename => &[0, 4],
+            Self::Follow => &[4],
+            Self::Lookup
+            | Self::Getattr
+            | Self::Open
+            | Self::Read
+            | Self::Write
+            | Self::Append
+            | Self::Close
+            | Self::Mkdir
+            | Self::Unlink
+            | Self::Readdir
+            | Self::Truncate
+            | Self::Fsync
+            | Self::Statfs => &[0],
+            Self::Hello
+            | Self::Attach
+            | Self::Credit
+            | Self::Unfollow
+            | Self::Ping
+            | Self::Exports
+            | Self::Counters
+            | Self::Goodbye => &[],
+        }
+    }
+
+    /// Whether a good reply begins with a new handle.
+    pub const fn gives_handle(self) -> bool {
+        matches!(self, Self::Attach | Self::Open)
+    }
+
     /// Whether it changes what is in a file: what fsync makes safe.
     pub const fn changes_bytes(self) -> bool {
         matches!(self, Self::Write | Self::Append | Self::Truncate)

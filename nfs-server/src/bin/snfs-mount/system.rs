@@ -139,13 +139,15 @@ impl State {
     }
 
     fn stat(&mut self, number: INodeNo) -> Result<Stat> {
-        match self.nodes.handle(number.0) {
-            Some(handle) => self.remote.stat_handle(handle),
-            None => {
-                let path = self.path(number)?;
-                self.remote.stat(&path)
+        if let Some(handle) = self.nodes.handle(number.0) {
+            match self.remote.stat_handle(handle) {
+                // Of a lost session: who opens the file now need not suffer from that.
+                Err(Failed(Errno::ESTALE)) => {}
+                stat => return stat,
             }
         }
+        let path = self.path(number)?;
+        self.remote.stat(&path)
     }
 
     fn keep(
