@@ -1,7 +1,7 @@
 //! Small random changes to labvisor's exit handlers: which there are, and what becomes of a file.
 //!
 //! A change replaces an operator or a constant on one line, or takes a statement away. Lines that only a planted defect
-//! or a quirk reaches are left alone: without it nobody runs them.
+//! or a quirk reaches are left alone: without it nobody runs them. So are panics of labvisor itself: each is a defect's.
 
 use std::collections::BTreeSet;
 
@@ -84,6 +84,8 @@ fn changes(file: &str, text: &str) -> Vec<Mutant> {
     let mut depth = 0i32;
     // Where the block of a planted defect began.
     let mut planted: Option<i32> = None;
+    // In a condition that names a defect, and goes on.
+    let mut in_condition = false;
     for (line, before) in text.lines().enumerate() {
         let code = before.trim();
         if code == "#[cfg(test)]" {
@@ -95,12 +97,14 @@ fn changes(file: &str, text: &str) -> Vec<Mutant> {
         if planted.is_some_and(|outer| outside <= outer) {
             planted = None;
         }
-        let about_defect = before.contains("planted(") || before.contains("quirk(");
+        let about_defect = in_condition || before.contains("planted(") || before.contains("quirk(");
+        in_condition = about_defect && !code.ends_with(['{', '}', ';', ',']);
         if about_defect && depth + opened > outside && planted.is_none() {
             planted = Some(outside);
         }
         let left_alone = about_defect
             || planted.is_some()
+            || code.contains("panic = Some(")
             || code.starts_with("//")
             || code.starts_with("#[")
             || code.starts_with("use ")
@@ -219,6 +223,16 @@ mod tests {
             .map(|mutant| mutant.line)
             .collect();
         assert_eq!(lines, [3, 7], "the other branches are everybody's");
+    }
+
+    #[test]
+    fn a_condition_on_several_lines_is_left_alone_and_so_are_panics() {
+        let text = "fn f() {\n    match x {\n        1 if planted(X)\n            && a == 1 =>\n        {\n            b();\n        }\n        2 => c(),\n    }\n    d();\n    self.panic = Some(\"e\");\n}\n";
+        let lines: Vec<usize> = changes("x", text)
+            .iter()
+            .map(|mutant| mutant.line)
+            .collect();
+        assert_eq!(lines, [10]);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `hv matrix --mutants N`: small random changes to labvisor's exit handlers, one at a time, in a copy of the tree.
 //!
 //! A mutant that does not compile is replaced by another. The experiments are dealt out to several machines. A mutant is
-//! caught when an experiment says of it what none says of labvisor itself, and says so again alone on a new machine: a
-//! busy host makes a timing fail once, not twice. The search ends there. What is known stands in `mutants.json` of the run
-//! folder after every mutant.
+//! caught when an experiment says of it what it does not say of labvisor itself, and says so again alone on a new machine: a
+//! busy host makes a timing fail once, not twice. The search ends there. A SKIP that labvisor itself does not get is the
+//! weakest catch: it counts when there is no other, and is counted apart. What is known stands in `mutants.json` of the
+//! run folder after every mutant.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use experiments::{Catalogue, catalogue_folder, table};
+use experiments::{Catalogue, ResultLine, catalogue_folder, table};
 use harness::{Hypervisor, MachineConfig, Outcome};
 use serde::{Deserialize, Serialize};
 use trace_record::verdict::Verdict;
@@ -40,6 +42,8 @@ struct Report {
     seed: u64,
     wanted: usize,
     caught: usize,
+    /// Of these, by nothing but a SKIP.
+    caught_by_skip: usize,
     survived: usize,
     /// Did not compile.
     unviable: usize,
@@ -62,12 +66,20 @@ struct Said {
     reason: String,
 }
 
+impl Said {
+    fn is_skip(&self) -> bool {
+        self.verdict == Verdict::Skip.word()
+    }
+}
+
 impl Report {
     fn add(&mut self, judged: Judged) {
-        if judged.caught_by.is_some() {
-            self.caught += 1;
-        } else {
-            self.survived += 1;
+        match &judged.caught_by {
+            Some(said) => {
+                self.caught += 1;
+                self.caught_by_skip += usize::from(said.is_skip());
+            }
+            None => self.survived += 1,
         }
         self.mutants.push(judged);
     }
@@ -147,12 +159,27 @@ pub fn run(
     let tree = workspace.path("target/mutants/tree");
     copy_tree(workspace.root(), &tree)?;
     let catalogue = Catalogue::load(&catalogue_folder())?;
-    let order = in_order(&catalogue);
+    let mut order = in_order(&catalogue);
     eprintln!(
         "hv: {} mutants of labvisor, {jobs} machines at a time, run folders in {}",
         report.wanted,
         folder.display()
     );
+    let disk = folder.join("clean.img");
+    std::fs::write(&disk, disk::make(&image::collect(workspace)?)?)?;
+    let machine =
+        |disk: &Path| MachineConfig::new(Hypervisor::Labvisor, disk.to_owned(), PathBuf::new());
+    let crew = Crew {
+        workspace,
+        machine: machine(&disk),
+        kept: None,
+        catalogue: &catalogue,
+        folder,
+        jobs,
+        interrupt: &interrupt,
+    };
+    let skipped = clean(&crew, &mut order)?;
+    std::fs::remove_file(&disk)?;
     while report.done() < report.wanted && !interrupt.requested() {
         let Some(mutant) = mutants.pop() else { break };
         let path = tree.join(&mutant.file);
@@ -176,15 +203,13 @@ pub fn run(
             // The first catch stops this search, not the whole.
             let search = interrupt.part();
             let crew = Crew {
-                workspace,
-                machine: MachineConfig::new(Hypervisor::Labvisor, disk.clone(), PathBuf::new()),
-                kept: None,
-                catalogue: &catalogue,
-                folder,
-                jobs,
+                machine: machine(&disk),
                 interrupt: &search,
+                ..crew
             };
-            judged(&crew, &name, hands)
+            let results = results(&crew, &name, hands, true)?;
+            let judge = |lines| Judgement::of(lines, &skipped);
+            Ok(results.into_iter().map(judge).collect())
         })?;
         std::fs::remove_file(&disk)?;
         if interrupt.requested() {
@@ -198,9 +223,10 @@ pub fn run(
     }
     report.write(folder)?;
     println!(
-        "\n{} of {} mutants caught, {} did not compile; {} holds all",
+        "\n{} of {} mutants caught ({} of these by a SKIP only), {} did not compile; {} holds all",
         report.caught,
         report.done(),
+        report.caught_by_skip,
         report.unviable,
         folder.join(REPORT).display()
     );
@@ -215,7 +241,7 @@ pub fn run(
 }
 
 /// The first finding that comes again. `search` runs each hand on a machine of its own and tells what was judged there;
-/// at most the last of a hand is a finding. Behind one that does not come again the search goes on with what nobody judged.
+/// each hand has one finding at most, and a SKIP comes after all others. Behind one that does not come again the search goes on with what nobody judged.
 fn notice(
     mut left: Vec<String>,
     jobs: usize,
@@ -223,10 +249,11 @@ fn notice(
 ) -> Result<Option<Said>> {
     while !left.is_empty() {
         let judged = search(dealt(&left, jobs))?;
-        let found: Vec<&Said> = judged.iter().filter_map(|one| one.found.as_ref()).collect();
+        let mut found: Vec<&Said> = judged.iter().filter_map(|one| one.found.as_ref()).collect();
         if found.is_empty() {
             return Ok(None);
         }
+        found.sort_by_key(|said| said.is_skip());
         for said in found {
             let again = search(vec![vec![said.experiment.clone()]])?;
             if again.iter().any(|one| one.found.is_some()) {
@@ -239,7 +266,7 @@ fn notice(
     Ok(None)
 }
 
-/// What a machine gave: the experiments that it judged, and the finding that ended it.
+/// What a machine gave: the experiments that it judged, and its finding, which ended it unless it is a SKIP.
 #[derive(Debug, Default)]
 struct Judgement {
     experiments: Vec<String>,
@@ -260,38 +287,71 @@ fn in_order(catalogue: &Catalogue) -> Vec<String> {
     all.into_iter().map(|one| one.id.clone()).collect()
 }
 
-/// Runs each hand on a machine of its own, all up to the first that notices something.
-fn judged(crew: &Crew<'_>, name: &str, hands: Vec<Vec<String>>) -> Result<Vec<Judgement>> {
+/// What is skipped on labvisor itself. Experiments that notice something there are left out, and told.
+fn clean(crew: &Crew<'_>, order: &mut Vec<String>) -> Result<BTreeSet<String>> {
+    let mut skipped = BTreeSet::new();
+    for line in results(crew, "clean", dealt(order, crew.jobs), false)?.concat() {
+        if is_notice(line.raw_verdict) {
+            let (verdict, reason) = (line.raw_verdict.word(), &line.reason);
+            let told = format!(
+                "hv: {} is left out, it says of labvisor itself: {verdict}: {reason}",
+                line.id
+            );
+            eprintln!("{}", table::one_line(&told, WIDTH));
+            order.retain(|id| *id != line.id);
+        } else if line.raw_verdict == Verdict::Skip {
+            skipped.insert(line.id);
+        }
+    }
+    Ok(skipped)
+}
+
+/// Runs each hand on a machine of its own.
+fn results(
+    crew: &Crew<'_>,
+    name: &str,
+    hands: Vec<Vec<String>>,
+    until_found: bool,
+) -> Result<Vec<Vec<ResultLine>>> {
     let numbered = hands.into_iter().enumerate();
     let orders = numbered.map(|(number, experiments)| Order {
         name: format!("{name}-{number}"),
         labvisor: String::new(),
         experiments,
         shared: true,
-        until_found: true,
+        until_found,
     });
     let mut all = Vec::new();
-    crew.work(orders.collect(), |_, run| {
+    crew.work(orders.collect(), |_, run| all.push(run.results))?;
+    Ok(all)
+}
+
+impl Judgement {
+    /// Of a machine's results, as far as they go; `skipped` are those that labvisor itself gets a SKIP of.
+    fn of(results: Vec<ResultLine>, skipped: &BTreeSet<String>) -> Judgement {
         let mut judgement = Judgement::default();
-        // What was blamed together with the first is not judged.
-        for line in run.results {
+        for line in results {
             judgement.experiments.push(line.id.clone());
-            if is_notice(line.raw_verdict) {
+            let is_notice = is_notice(line.raw_verdict);
+            let is_new_skip = line.raw_verdict == Verdict::Skip && !skipped.contains(&line.id);
+            if is_notice || is_new_skip && judgement.found.is_none() {
                 judgement.found = Some(Said {
                     experiment: line.id,
                     verdict: line.raw_verdict.word().to_owned(),
                     reason: line.reason,
                 });
+            }
+            if is_notice {
+                // What was blamed together with the first is not judged.
                 break;
             }
         }
-        all.push(judgement);
-    })?;
-    Ok(all)
+        judgement
+    }
 }
 
-/// Says something that no experiment says of labvisor itself. Some are skipped there, too, so a SKIP is no notice. LOST
-/// is one: a guest that no longer finds its card or its disk is worth noticing.
+/// Says something that no experiment says of labvisor itself. LOST is that, too: a guest that no longer finds its card or
+/// its disk is worth noticing.
 pub(super) fn is_notice(verdict: Verdict) -> bool {
     !matches!(verdict, Verdict::Pass | Verdict::Info | Verdict::Skip)
 }
@@ -387,6 +447,58 @@ mod tests {
         });
         assert_eq!(found.unwrap(), Some(said("d")));
         assert!(script.next().is_none(), "all is asked for");
+    }
+
+    #[test]
+    fn a_skip_that_labvisor_itself_does_not_get_is_the_last_to_count() {
+        let said_so = |id: &str, verdict| Said {
+            verdict: Verdict::word(verdict).to_owned(),
+            ..said(id)
+        };
+        let line = |id: &str, verdict| {
+            let line = serde_json::json!({
+                "id": id, "title": "", "group": "", "risk": "safe", "verdict": Verdict::word(verdict),
+                "raw_verdict": Verdict::word(verdict), "reason": "so",
+                "seed": 1, "script": "", "machine": 0, "took_ms": 0,
+            });
+            serde_json::from_value::<ResultLine>(line).unwrap()
+        };
+        let of = |verdicts: &[(&str, Verdict)]| {
+            let lines = verdicts.iter().map(|(id, verdict)| line(id, *verdict));
+            let skipped = BTreeSet::from(["known".to_owned()]);
+            Judgement::of(lines.collect(), &skipped)
+        };
+        let (pass, skip, fail) = (Verdict::Pass, Verdict::Skip, Verdict::Fail);
+        let quiet = of(&[("known", skip), ("a", pass), ("b", Verdict::Info)]);
+        assert_eq!((quiet.found, quiet.experiments.len()), (None, 3));
+        let skips = of(&[("a", skip), ("b", skip), ("c", pass)]);
+        assert_eq!(skips.found, Some(said_so("a", skip)));
+        assert_eq!(skips.experiments, words("a b c"));
+        let fails = of(&[("a", skip), ("b", fail), ("c", pass)]);
+        assert_eq!(fails.found, Some(said_so("b", fail)));
+        assert_eq!(fails.experiments, words("a b"));
+
+        // Each is asked for again; the FAIL first.
+        let mut asked = Vec::new();
+        let found = notice(words("a b"), 2, |hands| {
+            asked.push(hands.concat().join(" "));
+            let all = [of(&[("a", skip)]), of(&[("b", fail)])];
+            let of_it = |one: &Judgement| hands.concat().contains(&one.experiments[0]);
+            Ok(all.into_iter().filter(of_it).collect())
+        });
+        assert_eq!(found.unwrap(), Some(said_so("b", fail)));
+        assert_eq!(asked, ["a b", "b"]);
+        let mut report = Report::default();
+        for caught_by in [Some(said_so("a", skip)), Some(said("b"))] {
+            let mutant = Mutant {
+                file: String::new(),
+                line: 1,
+                before: String::new(),
+                after: String::new(),
+            };
+            report.add(Judged { mutant, caught_by });
+        }
+        assert_eq!((report.caught, report.caught_by_skip), (2, 1));
     }
 
     #[test]
