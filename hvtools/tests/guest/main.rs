@@ -12,6 +12,7 @@ mod memory;
 mod network;
 mod noise;
 mod panic;
+mod reboot;
 mod results;
 mod runs;
 mod support;
