@@ -80,7 +80,7 @@ pub struct Limits {
     pub slots: u16,
     /// Open handles per session.
     pub handles: usize,
-    /// Sessions.
+    /// Sessions. Beyond them the one goes that lost its connection first.
     pub sessions: usize,
     /// Connections, greeted or not.
     pub connections: usize,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::message::{ClientId, Handle, OpenFlags, Resumed};
 use protocol::noise::KeyId;
@@ -212,10 +212,11 @@ impl Session {
         lock(&self.state).slots.len() as u16
     }
 
-    /// A connection takes it; the one that had it is told.
+    /// A connection takes it (0: none ever will again); the one that had it is told.
     pub fn take(&self, connection: u64) {
+        let mut orphaned = lock(&self.orphaned);
         let before = self.owner.swap(connection, Ordering::AcqRel);
-        *lock(&self.orphaned) = None;
+        *orphaned = None;
         if before != 0 && before != connection {
             self.taken_over.notify_waiters();
         }
@@ -223,12 +224,25 @@ impl Session {
 
     /// A connection ended.
     pub fn leave(&self, connection: u64) {
+        // Before the owner changes: somebody who takes it right then is not called an orphan.
+        let mut orphaned = lock(&self.orphaned);
         let left = self
             .owner
             .compare_exchange(connection, 0, Ordering::AcqRel, Ordering::Acquire);
         if left.is_ok() {
-            *lock(&self.orphaned) = Some(Instant::now());
+            *orphaned = Some(Instant::now());
         }
+    }
+
+    /// When it lost its connection; `None` while it has one.
+    fn orphaned_since(&self) -> Option<Instant> {
+        *lock(&self.orphaned)
+    }
+
+    /// Whether it has been without a connection for longer than this.
+    fn is_expired(&self, keep: Duration) -> bool {
+        self.orphaned_since()
+            .is_some_and(|since| since.elapsed() > keep)
     }
 
     /// Whether this connection still has it.
@@ -244,43 +258,57 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The session a client wants back, if it is its own.
-    pub fn find(&self, id: u64, client: ClientId, key: KeyId) -> Option<Arc<Session>> {
+    /// Gives a connection the session that its client wants back, if it is its own and not too old.
+    pub fn resume(
+        &self,
+        id: u64,
+        (client, key): (ClientId, KeyId),
+        keep: Duration,
+        connection: u64,
+    ) -> Option<Arc<Session>> {
+        // Taken under the table's lock: nobody evicts it in between.
         let map = lock(&self.map);
-        map.get(&id)
-            .filter(|session| session.key == key && same_secret(&session.client.0, &client.0))
-            .cloned()
+        let session = map.get(&id).filter(|session| {
+            session.key == key
+                && same_secret(&session.client.0, &client.0)
+                && !session.is_expired(keep)
+        })?;
+        session.take(connection);
+        Some(session.clone())
     }
 
-    /// Adds one. A client has one session: an older one of the same client goes.
+    /// Adds one and gives it to a connection; the numbers of those that go for it. A client has one session: an
+    /// older one of the same client goes. So do those that are too old and, when there are too many, those that lost
+    /// their connection first. Of two keys the one with more of these pays. Only those that lost their
+    /// connection are evicted.
     pub fn insert(
         &self,
         session: Arc<Session>,
         limit: usize,
-        keep: std::time::Duration,
+        keep: Duration,
+        connection: u64,
     ) -> Result<Vec<u64>, Refused> {
         let mut map = lock(&self.map);
-        let mut gone: Vec<u64> = Vec::new();
-        gone.extend(
-            map.values()
-                .filter(|old| old.client == session.client && old.key == session.key)
-                .map(|old| old.id),
-        );
-        if map.len() >= limit {
-            let expired =
-                |s: &&Arc<Session>| lock(&s.orphaned).is_some_and(|since| since.elapsed() > keep);
-            gone.extend(map.values().filter(expired).map(|old| old.id));
+        let mut gone = Vec::new();
+        map.retain(|id, old| {
+            let same = old.client == session.client && old.key == session.key;
+            let goes = same || old.is_expired(keep);
+            if goes {
+                // The connection that still has it is told.
+                old.take(0);
+                gone.push(*id);
+            }
+            !goes
+        });
+        while map.len() >= limit {
+            let Some(id) = to_evict(&map) else {
+                let full = because_of(Errno::EAGAIN, Reason::SessionLimit, limit as u64);
+                return Err(full);
+            };
+            map.remove(&id);
+            gone.push(id);
         }
-        for id in &gone {
-            map.remove(id);
-        }
-        if map.len() >= limit {
-            return Err(because_of(
-                Errno::EAGAIN,
-                Reason::SessionLimit,
-                limit as u64,
-            ));
-        }
+        session.take(connection);
         map.insert(session.id, session);
         Ok(gone)
     }
@@ -303,7 +331,51 @@ impl Sessions {
     }
 }
 
+/// Of the key with the most sessions without a connection the one that has been so for the longest time.
+fn to_evict(map: &HashMap<u64, Arc<Session>>) -> Option<u64> {
+    let mut orphans: BTreeMap<KeyId, Vec<(Instant, u64)>> = BTreeMap::new();
+    for session in map.values() {
+        if let Some(since) = session.orphaned_since() {
+            let of_key = orphans.entry(session.key).or_default();
+            of_key.push((since, session.id));
+        }
+    }
+    let most = orphans.into_values().max_by_key(Vec::len)?;
+    most.into_iter().min().map(|(_, id)| id)
+}
+
 /// Compares without telling by the time it takes where the difference is.
 pub fn same_secret(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn the_key_with_the_most_orphans_pays_and_the_oldest_of_them_goes() {
+        let (many, one) = (KeyId([1; 16]), KeyId([2; 16]));
+        let sessions = Sessions::default();
+        let add = |id: u64, key| {
+            let client = ClientId([id as u8; 16]);
+            let session = Session::new(id, (client, key), "t".to_owned(), 1, 4096);
+            let session = Arc::new(session);
+            let gone = sessions.insert(session.clone(), 4, DAY, id);
+            session.leave(id);
+            gone.unwrap()
+        };
+        assert!(add(1, one).is_empty());
+        assert!(add(2, many).is_empty());
+        assert!(add(3, many).is_empty());
+        assert!(add(4, many).is_empty());
+        assert_eq!(add(5, many), [2]);
+        assert_eq!(add(6, many), [3]);
+        // The one that came first of all is still there, for its own key only.
+        let client = ClientId([1; 16]);
+        assert!(sessions.resume(1, (client, many), DAY, 9).is_none());
+        assert!(sessions.resume(1, (client, one), DAY, 9).is_some());
+    }
 }

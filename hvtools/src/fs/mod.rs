@@ -121,48 +121,42 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
         key: options.key.as_deref(),
     };
     match &options.command {
-        Command::Ls { path } => door
-            .open(path)
-            .and_then(|(mut files, path)| list(&mut files, &path))?,
-        Command::Cat { path } => {
-            let (mut files, path) = door.open(path)?;
-            files.get(&path, &mut std::io::stdout().lock(), &mut |_, _| {})?;
-        }
-        Command::Get { path, to } => {
-            let (mut files, path) = door.open(path)?;
+        Command::Ls { path } => door.visit(path, list)?,
+        Command::Cat { path } => door.visit(path, |files, path| {
+            files.get(path, &mut std::io::stdout().lock(), &mut |_, _| {})?;
+            Ok(())
+        })?,
+        Command::Get { path, to } => door.visit(path, |files, path| {
             let mut file =
                 File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
-            files.get(&path, &mut file, &mut |done, all| progress(done, Some(all)))?;
-        }
+            files.get(path, &mut file, &mut |done, all| progress(done, Some(all)))?;
+            Ok(())
+        })?,
         Command::Put { from, path } => {
             let mut file =
                 File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-            let (mut files, path) = door.open(path)?;
-            files.put(&path, &mut file, &mut |done| progress(done, None))?;
+            door.visit(path, |files, path| {
+                files.put(path, &mut file, &mut |done| progress(done, None))?;
+                Ok(())
+            })?;
         }
-        Command::Rm { path } => door
-            .open(path)
-            .and_then(|(mut files, path)| Ok(files.remove(&path)?))?,
-        Command::Mkdir { path } => door
-            .open(path)
-            .and_then(|(mut files, path)| Ok(files.mkdir(&path)?))?,
+        Command::Rm { path } => door.visit(path, |files, path| Ok(files.remove(path)?))?,
+        Command::Mkdir { path } => door.visit(path, |files, path| Ok(files.mkdir(path)?))?,
         Command::Mv { from, to } => {
-            let (mut files, from) = door.open(from)?;
-            files.rename(&from, &door.path_of(to)?)?;
+            let to = door.path_of(to)?;
+            door.visit(from, |files, from| Ok(files.rename(from, &to)?))?;
         }
-        Command::Stat { path } => {
-            let (mut files, path) = door.open(path)?;
-            println!("{}", text::stat(&files.stat(&path)?));
-        }
-        Command::Df { path } => {
-            let (mut files, path) = door.open(path)?;
-            println!("{}", text::space(&files.statfs(&path)?));
-        }
-        Command::Follow { path } => door
-            .open(path)
-            .and_then(|(mut files, path)| follow(&mut files, &path))?,
+        Command::Stat { path } => door.visit(path, |files, path| {
+            println!("{}", text::stat(&files.stat(path)?));
+            Ok(())
+        })?,
+        Command::Df { path } => door.visit(path, |files, path| {
+            println!("{}", text::space(&files.statfs(path)?));
+            Ok(())
+        })?,
+        Command::Follow { path } => door.visit(path, follow)?,
         Command::Mount { path, folder } => return mount::run(&door, consent, path, folder),
-        Command::Clients => clients(&mut door.open("")?.0)?,
+        Command::Clients => door.visit("", |files, _| clients(files))?,
     }
     Ok(Outcome::AsExpected)
 }
@@ -175,6 +169,14 @@ struct Door<'a> {
 }
 
 impl Door<'_> {
+    /// Does something there and says goodbye, so that the server keeps nothing for a client that will not come back.
+    fn visit(&self, place: &str, work: impl FnOnce(&mut Files, &str) -> Result<()>) -> Result<()> {
+        let (mut files, path) = self.open(place)?;
+        let done = work(&mut files, &path);
+        files.goodbye();
+        done
+    }
+
     fn open(&self, place: &str) -> Result<(Files, String)> {
         let (address, secret) = if place.starts_with("snfs://") {
             let url: Url = place.parse().map_err(anyhow::Error::msg)?;

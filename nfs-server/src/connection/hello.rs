@@ -66,7 +66,6 @@ impl Connection<'_> {
             ));
         }
         let (session, resumed) = self.session(header.session, &hello)?;
-        session.take(self.number);
         tracing::info!(
             session = session.id,
             client = session.name,
@@ -98,8 +97,10 @@ impl Connection<'_> {
     fn session(&self, wanted: u64, hello: &Hello<'_>) -> Result<(Arc<Session>, Resumed), Refused> {
         let shared = self.shared;
         let key = self.channel.as_ref().map_or(KeyId::default(), Channel::key);
+        let owner = (hello.client, key);
+        let keep = Duration::from_millis(shared.limits.session_ms);
         if wanted != 0
-            && let Some(session) = shared.sessions.find(wanted, hello.client, key)
+            && let Some(session) = shared.sessions.resume(wanted, owner, keep, self.number)
         {
             let resumed = session.resumed();
             return Ok((session, resumed));
@@ -118,21 +119,18 @@ impl Connection<'_> {
             because(Errno::EIO, Reason::System)
         };
         let id = server::new_session_id().map_err(internal)?;
-        let session = Arc::new(Session::new(
-            id,
-            (hello.client, key),
-            name,
-            slots,
-            max_frame,
-        ));
-        let keep = Duration::from_millis(shared.limits.session_ms);
+        let session = Arc::new(Session::new(id, owner, name, slots, max_frame));
+        let limit = shared.limits.sessions;
         let gone = shared
             .sessions
-            .insert(session.clone(), shared.limits.sessions, keep)?;
+            .insert(session.clone(), limit, keep, self.number)?;
         for id in gone {
             let _ = shared.journal.write(Record::End(id));
         }
-        server::remember(shared, &session).map_err(|error| internal(error.into()))?;
+        server::remember(shared, &session).map_err(|error| {
+            shared.sessions.remove(id);
+            internal(error.into())
+        })?;
         Ok((session, Resumed::New))
     }
 }

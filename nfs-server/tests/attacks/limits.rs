@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use protocol::codec::{self, Rest};
 use protocol::frame::{self, Header};
-use protocol::message::{Counters, OpenFlags, Operation, Read, Truncate, Write};
+use protocol::message::{
+    CounterList, Counters, Getattr, Goodbye, Handle, OpenFlags, Operation, Read, Resumed, Truncate,
+    Write,
+};
 use protocol::name::PathBuf;
 use protocol::{Errno, NO_SLOT, Reason};
 
@@ -91,6 +94,104 @@ fn limits_refuse_with_a_limit_error_and_leave_others_alone() {
     answers(&mut other);
 }
 
+/// A session with a handle on `rw` that lost its connection: its number and the handle.
+fn orphan(server: &Server, watcher: &mut Raw, client: u8) -> (u64, Handle) {
+    let mut raw = Raw::connect(server);
+    raw.hello([client; 16], TOKEN, 0).unwrap();
+    let dir = attach(&mut raw, b"rw");
+    let connections = |watcher: &mut Raw| counters(watcher, |list| list.connections);
+    let before = connections(watcher);
+    let session = raw.session;
+    drop(raw);
+    while connections(watcher) >= before {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (session, dir)
+}
+
+fn counters<T>(raw: &mut Raw, of: impl FnOnce(&CounterList<'_>) -> T) -> T {
+    let reply = raw.call(&Counters {}).unwrap();
+    of(&codec::decode(&reply).unwrap())
+}
+
+#[test]
+fn a_full_table_of_sessions_loses_the_oldest_orphan_and_never_a_connected_one() {
+    let server = Server::start_with_config("[limits]\nsessions = 3\n");
+    let mut watcher = Raw::greeted(&server);
+    let (oldest, old_dir) = orphan(&server, &mut watcher, 1);
+    let (younger, dir) = orphan(&server, &mut watcher, 2);
+    let mut new = Raw::connect(&server);
+    assert_eq!(new.hello([3; 16], TOKEN, 0).unwrap().resumed, Resumed::New);
+    let mut resumed = Raw::connect(&server);
+    let reply = resumed.hello([2; 16], TOKEN, younger).unwrap();
+    assert_eq!(reply.resumed, Resumed::Same);
+    // The request after the attach.
+    resumed.sequence[0] = 1;
+    resumed.call(&Getattr { handle: dir }).unwrap();
+    // Three are connected.
+    let mut late = Raw::connect(&server);
+    assert_eq!(
+        refused(late.hello([1; 16], TOKEN, oldest)),
+        (Errno::EAGAIN, Reason::SessionLimit)
+    );
+    late.expect_goodbye();
+    for raw in [&mut watcher, &mut new, &mut resumed] {
+        answers(raw);
+    }
+    assert_eq!(counters(&mut watcher, |list| list.refused), 1);
+    // Once there is room again, the oldest is told that it lost everything.
+    new.call(&Goodbye {}).unwrap();
+    let mut back = Raw::connect(&server);
+    let reply = back.hello([1; 16], TOKEN, oldest).unwrap();
+    assert_eq!(reply.resumed, Resumed::New);
+    assert_ne!(back.session, oldest);
+    let stale = back.call(&Getattr { handle: old_dir });
+    assert_eq!(refused(stale), (Errno::EBADF, Reason::System));
+    back.session = oldest;
+    let ping = Header {
+        session: oldest,
+        ..header(Operation::Ping.number())
+    };
+    back.send(&raw_frame(ping, b""));
+    assert_eq!(back.expect_goodbye().1.reason, Reason::BadSession);
+    answers(&mut watcher);
+}
+
+#[test]
+fn an_orphan_is_kept_for_its_time_and_no_longer() {
+    let server = Server::start_with_config("[limits]\nsession_ms = 200\n");
+    let mut watcher = Raw::greeted(&server);
+    let (first, _) = orphan(&server, &mut watcher, 1);
+    let (second, _) = orphan(&server, &mut watcher, 2);
+    let is_known = |watcher: &mut Raw, session| {
+        counters(watcher, |list| {
+            list.counts.iter().any(|count| count.session == session)
+        })
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    // The one that comes back is a new one, and whoever comes sweeps the others away.
+    let mut back = Raw::connect(&server);
+    let reply = back.hello([1; 16], TOKEN, first).unwrap();
+    assert_eq!(reply.resumed, Resumed::New);
+    assert_ne!(back.session, first);
+    for gone in [first, second] {
+        assert!(!is_known(&mut watcher, gone), "{gone:x}");
+    }
+    // With a connection a session grows as old as it likes.
+    answers(&mut watcher);
+    assert!(is_known(&mut back, watcher.session));
+}
+
+#[test]
+fn a_client_has_one_session_and_the_older_one_is_told() {
+    let server = Server::start();
+    let mut older = Raw::greeted(&server);
+    let mut newer = Raw::greeted(&server);
+    assert_ne!(older.session, newer.session);
+    assert_eq!(older.expect_goodbye().1.reason, Reason::TakenOver);
+    answers(&mut newer);
+}
+
 #[test]
 fn half_a_frame_and_then_silence_is_closed_in_time() {
     let server = Server::start_with_config("[limits]\nidle_ms = 4000\n");
@@ -159,9 +260,8 @@ fn a_reader_that_never_reads_costs_bounded_memory_and_is_dropped() {
     std::thread::sleep(Duration::from_millis(1500));
     let mut other = Raw::connect(&server);
     other.hello([2; 16], TOKEN, 0).unwrap();
-    let counters = other.call(&Counters {}).unwrap();
-    let counters: protocol::message::CounterList<'_> = codec::decode(&counters).unwrap();
-    assert_eq!(counters.connections, 1, "the one that never reads is gone");
+    let connections = counters(&mut other, |list| list.connections);
+    assert_eq!(connections, 1, "the one that never reads is gone");
 }
 
 #[test]
