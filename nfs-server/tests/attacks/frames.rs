@@ -8,7 +8,6 @@ use crate::common::{Raw, Server, TOKEN, raw_frame};
 use crate::{answers, header, resident_kib, serves};
 
 /// Sends bytes on a greeted connection and expects the connection to end with this reason, and only it.
-/// Sends bytes on a greeted connection and expects the connection to end with this reason, and only it.
 fn drops(bytes: &[u8], reason: Reason) {
     let server = Server::start();
     let mut other = Raw::connect(&server);

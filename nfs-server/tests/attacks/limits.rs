@@ -221,6 +221,54 @@ fn half_a_frame_and_then_silence_is_closed_in_time() {
     serves(&server);
 }
 
+/// The kernel's timer on the server's end of a connection, from /proc/net/tcp (proc(5)): its kind and when it fires.
+fn socket_timer(server: &Server, client: &Raw) -> (u8, Duration) {
+    let port = client.stream.local_addr().unwrap().port();
+    let ends = [
+        format!(":{:04X}", server.address.port()),
+        format!(":{port:04X}"),
+    ];
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().map(|line| line.split_whitespace().collect());
+    let of_server = line
+        .into_iter()
+        .find(|fields: &Vec<&str>| fields[1].ends_with(&ends[0]) && fields[2].ends_with(&ends[1]));
+    let (kind, when) = of_server.unwrap()[5].split_once(':').unwrap();
+    // In hundredths of a second.
+    let when = u64::from_str_radix(when, 16).unwrap();
+    let kind = u8::from_str_radix(kind, 16).unwrap();
+    (kind, Duration::from_millis(when * 10))
+}
+
+#[test]
+fn a_silent_follower_is_asked_whether_it_is_there() {
+    const KEEP_ALIVE: u8 = 2;
+    let server = Server::start();
+    std::fs::write(server.path("ro/log"), b"x").unwrap();
+    let mut raw = Raw::greeted(&server);
+    let dir = attach(&mut raw, b"ro");
+    let path = PathBuf::parse(b"log").unwrap();
+    let follow = protocol::message::Follow {
+        id: 1,
+        dir,
+        offset: 0,
+        credit: 10,
+        path: path.as_path(),
+    };
+    raw.send(&frame::request(&follow, NO_SLOT, 0, raw.session));
+    // The data and the end.
+    raw.receive().unwrap();
+    raw.receive().unwrap();
+    // What was sent last is acknowledged within a moment; until then another timer runs.
+    let asks = loop {
+        match socket_timer(&server, &raw) {
+            (1, _) => std::thread::sleep(Duration::from_millis(5)),
+            (kind, when) => break (kind, when <= Duration::from_secs(60)),
+        }
+    };
+    assert_eq!(asks, (KEEP_ALIVE, true));
+}
+
 #[test]
 fn a_reader_that_never_reads_costs_bounded_memory_and_is_dropped() {
     let server = Server::start_with_config("[limits]\nstall_ms = 1000\n");
