@@ -128,34 +128,16 @@ impl<T> Behind<T> {
         self.begin(client);
         let order = self.next_order;
         self.next_order += 1;
-        self.fly(client, order, generation, ticket, len, tag);
+        self.fly(order, generation, ticket, len, tag);
     }
 
     /// What [`Self::next_lost`] gave was asked for again.
-    pub fn resubmitted(
-        &mut self,
-        client: &Client,
-        piece: &Piece,
-        generation: u32,
-        ticket: Ticket,
-        tag: T,
-    ) {
-        self.fly(client, piece.order, generation, ticket, piece.len(), tag);
+    pub fn resubmitted(&mut self, piece: &Piece, generation: u32, ticket: Ticket, tag: T) {
+        self.fly(piece.order, generation, ticket, piece.len(), tag);
     }
 
-    fn fly(
-        &mut self,
-        client: &Client,
-        order: u64,
-        generation: u32,
-        ticket: Ticket,
-        len: usize,
-        tag: T,
-    ) {
-        let since = Since {
-            generation,
-            ..Since::now(client)
-        };
+    fn fly(&mut self, order: u64, generation: u32, ticket: Ticket, len: usize, tag: T) {
+        let since = self.since(generation);
         self.bytes += len;
         self.flight.push_back(Flight {
             order,
@@ -164,6 +146,15 @@ impl<T> Behind<T> {
             len,
             tag,
         });
+    }
+
+    /// What is asked for now. With older changes kept that a reboot may have lost, and nobody looked yet, it counts as
+    /// lost with them: only then the order stays the program's.
+    fn since(&self, generation: u32) -> Since {
+        Since {
+            generation,
+            reboots: self.reboots,
+        }
     }
 
     /// The file was made when it was opened, or cut.
@@ -221,7 +212,7 @@ impl<T> Behind<T> {
         self.next_order += 1;
         Begun {
             order,
-            since: Since::now(client),
+            since: self.since(client.generation()),
         }
     }
 

@@ -239,6 +239,11 @@ impl Owner {
         self.client.disconnected();
     }
 
+    fn reboot(&mut self) {
+        self.server.reboot();
+        self.client.disconnected();
+    }
+
     fn reopen(&mut self) {
         while self.client.status() != Status::Ready {
             self.step(usize::MAX);
@@ -295,8 +300,7 @@ impl Owner {
             match asked {
                 Ok(ticket) => {
                     let generation = self.generation;
-                    self.behind
-                        .resubmitted(&self.client, &piece, generation, ticket, ());
+                    self.behind.resubmitted(&piece, generation, ticket, ());
                 }
                 Err(_) => {
                     self.behind.put_back(piece);
@@ -377,12 +381,18 @@ impl Owner {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) {
+        self.write_disturbed(offset, data, |_| {});
+    }
+
+    /// `disturb` comes when what was written before is settled, and somebody else has the session's ear.
+    fn write_disturbed(&mut self, offset: u64, data: &[u8], disturb: impl FnOnce(&mut Self)) {
         drop(self.ahead.restart(offset));
         self.settle();
         while !self.behind.has_room(data.len()) || self.client.free_slots() == 0 {
             self.step(100);
             self.settle();
         }
+        disturb(self);
         let call = Write {
             handle: self.handle,
             offset,
@@ -477,8 +487,16 @@ impl Owner {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Write { offset: u64, len: usize, byte: u8 },
-    Read { offset: u64, len: usize },
+    Write {
+        offset: u64,
+        len: usize,
+        byte: u8,
+        reboots: bool,
+    },
+    Read {
+        offset: u64,
+        len: usize,
+    },
     Step(usize),
     Cut,
     Forget,
@@ -489,7 +507,8 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (0u64..3000, 1usize..3000, any::<u8>()).prop_map(|(offset, len, byte)| Act::Write { offset, len, byte }),
+        6 => (0u64..3000, 1usize..3000, any::<u8>(), prop::bool::weighted(0.1))
+            .prop_map(|(offset, len, byte, reboots)| Act::Write { offset, len, byte, reboots }),
         3 => (0u64..4000, 1usize..5000).prop_map(|(offset, len)| Act::Read { offset, len }),
         4 => (1usize..5000).prop_map(Act::Step),
         2 => Just(Act::Cut),
@@ -511,8 +530,11 @@ proptest! {
         let (mut model, mut writes) = (Vec::new(), 0);
         for act in acts {
             match act {
-                Act::Write { offset, len, byte } => {
-                    owner.write(offset, &vec![byte; len]);
+                Act::Write { offset, len, byte, reboots } => {
+                    owner.write_disturbed(offset, &vec![byte; len], |owner| if reboots {
+                        owner.reboot();
+                        owner.reopen();
+                    });
                     let end = offset as usize + len;
                     if model.len() < end {
                         model.resize(end, 0);
@@ -532,8 +554,7 @@ proptest! {
                     owner.client.disconnected();
                 }
                 Act::Reboot => {
-                    owner.server.reboot();
-                    owner.client.disconnected();
+                    owner.reboot();
                 }
                 Act::Drain => owner.drain(),
                 Act::Sync => owner.sync(),
@@ -544,8 +565,7 @@ proptest! {
         owner.drain();
         prop_assert_eq!(&owner.server.file, &model);
         // Whatever is lost now was written again, once it is safe.
-        owner.server.reboot();
-        owner.client.disconnected();
+        owner.reboot();
         owner.sync();
         prop_assert_eq!(&owner.server.safe, &model);
         prop_assert_eq!(owner.behind.kept_bytes(), 0);
@@ -569,21 +589,18 @@ proptest! {
                     // A part of what was not fsynced reached the disk.
                     let some = owner.server.safe.len().max(owner.server.file.len() * 2 / 3);
                     owner.server.safe = owner.server.file[..some].to_vec();
-                    owner.server.reboot();
-                    owner.client.disconnected();
+                    owner.reboot();
                 }
                 2 => {
                     // Done, and the answer is lost together with the data.
                     owner.server_takes_all();
-                    owner.server.reboot();
-                    owner.client.disconnected();
+                    owner.reboot();
                 }
                 3 => {
                     // Done and safe, and the answer is lost.
                     owner.server_takes_all();
                     owner.server.safe.clone_from(&owner.server.file);
-                    owner.server.reboot();
-                    owner.client.disconnected();
+                    owner.reboot();
                 }
                 _ => {}
             });

@@ -297,10 +297,8 @@ impl RemoteFile {
             }
         };
         let (ticket, record) = asked?.parts();
-        let (behind, generation) = (&mut state.behind, state.opened.generation);
-        session.with_client(|client| {
-            behind.resubmitted(client, piece, generation, ticket, record);
-        });
+        let generation = state.opened.generation;
+        state.behind.resubmitted(piece, generation, ticket, record);
         Ok(())
     }
 

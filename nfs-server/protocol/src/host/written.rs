@@ -200,7 +200,7 @@ impl Session {
             match self.submit_change(written.now, piece.change()) {
                 Ok(ticket) => {
                     let (generation, behind) = (written.generation, &mut written.behind);
-                    behind.resubmitted(&self.core, &piece, generation, ticket, ());
+                    behind.resubmitted(&piece, generation, ticket, ());
                     written.size = size_after(written.size, piece.change());
                 }
                 Err(error) => {
