@@ -28,6 +28,9 @@ const LOADVMM: &str = "loadvmm";
 /// Another reader of our traces; tests that need it have this in their name. Nothing else does, so it is not a need.
 const BABELTRACE: &str = "babeltrace2";
 
+/// Shows a program's system calls; tests that look at those of the file server need it.
+const STRACE: &str = "strace";
+
 /// Everything but what exists for the guest's target only: of ulib and labvisor, too, the logic is tested here.
 const HOST_TESTED: [&str; 5] = [
     "--workspace",
@@ -76,6 +79,14 @@ impl Tally {
         }
     }
 
+    /// Adds tests that the host's runner passed over as ignored. Those that were not run now stay so.
+    fn add_passed_over(&mut self, run: Tally) {
+        self.passed += run.passed;
+        self.failed += run.failed;
+        self.broken |= run.broken;
+        self.ignored = self.ignored.saturating_sub(run.passed + run.failed);
+    }
+
     fn outcome(self) -> Outcome {
         if self.broken || self.failed > 0 {
             Outcome::Unexpected
@@ -116,6 +127,7 @@ pub fn run(
     if which != Which::Guest {
         host(workspace, filter, &mut tally)?;
         mounts(workspace, filter, &mut tally)?;
+        traced(workspace, filter, &mut tally)?;
     }
     if which != Which::Host {
         if which == Which::All {
@@ -188,6 +200,32 @@ fn mounts(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Res
     Ok(())
 }
 
+/// The file server under `strace`: only where that is installed and allowed.
+fn traced(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let runner = || {
+        let mut runner = workspace.cargo();
+        runner.args(["test", "--package", "nfs-server", "--test", "sync", "--"]);
+        runner.arg("--ignored");
+        runner
+    };
+    let mut try_it = Command::new(STRACE);
+    try_it.args(["-qq", "-o", "/dev/null", "true"]);
+    if !try_it.output().is_ok_and(|output| output.status.success()) {
+        let count = count(runner().arg("--list"))?;
+        println!(
+            "{}",
+            not_run(STRACE, &count, "it is not installed or not allowed to look")
+        );
+        return Ok(());
+    }
+    let mut tests = runner();
+    tests.args(filter);
+    let mut here = Tally::default();
+    drive("tests of the file server's system calls", tests, &mut here)?;
+    tally.add_passed_over(here);
+    Ok(())
+}
+
 fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let runner = || {
         let mut runner = workspace.cargo();
@@ -216,11 +254,7 @@ fn guest(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Resu
         let count = count(runner().args(["--list", word]))?;
         println!("{}", not_run(word, &count, why));
     }
-    tally.passed += here.passed;
-    tally.failed += here.failed;
-    tally.broken |= here.broken;
-    // The host's runner passed over them as ignored; those of BitVisor stay so.
-    tally.ignored = tally.ignored.saturating_sub(here.passed + here.failed);
+    tally.add_passed_over(here);
     Ok(())
 }
 

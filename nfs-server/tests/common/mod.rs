@@ -24,6 +24,7 @@ pub struct Server {
     pub keep: Vec<tempfile::TempDir>,
     child: Child,
     more: Vec<String>,
+    under: Vec<String>,
 }
 
 impl Server {
@@ -48,6 +49,11 @@ impl Server {
 
     /// On an address of this machine.
     pub fn start_at(listen: &str, more: &[&str]) -> Self {
+        Self::start_under(&[], listen, more)
+    }
+
+    /// Started by another program, which becomes it: its name and options.
+    pub fn start_under(under: &[&str], listen: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["ro", "rw", "append"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -57,13 +63,15 @@ impl Server {
             .iter()
             .map(|text| text.replace("{}", &folder.path().display().to_string()))
             .collect();
-        let (child, address) = spawn(folder.path(), listen, &more);
+        let under: Vec<String> = under.iter().map(|&text| text.to_owned()).collect();
+        let (child, address) = spawn(folder.path(), &under, listen, &more);
         Self {
             folder,
             address,
             keep: Vec::new(),
             child,
             more,
+            under,
         }
     }
 
@@ -88,7 +96,8 @@ impl Server {
 
     /// Starts it again on the same address, folders and state.
     pub fn restart(&mut self) {
-        let (child, address) = spawn(self.folder.path(), &self.address.to_string(), &self.more);
+        let address = self.address.to_string();
+        let (child, address) = spawn(self.folder.path(), &self.under, &address, &self.more);
         self.child = child;
         self.address = address;
     }
@@ -136,14 +145,17 @@ pub fn program(options: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-fn spawn(folder: &Path, listen: &str, more: &[String]) -> (Child, SocketAddr) {
+fn spawn(folder: &Path, under: &[String], listen: &str, more: &[String]) -> (Child, SocketAddr) {
     // Plain mode unless the test brings keys.
     let plain = match more.iter().any(|option| option.starts_with("--key")) {
         true => None,
         false => Some(format!("--token-file={}/token", folder.display())),
     };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nfs-server"));
+    let program = env!("CARGO_BIN_EXE_nfs-server");
+    let mut words = under.iter().map(String::as_str).chain([program]);
+    let mut command = Command::new(words.next().unwrap());
     command
+        .args(words)
         .args(["--listen", listen])
         .arg(format!("--export=ro={}/ro:ro", folder.display()))
         .arg(format!("--export=rw={}/rw:rw", folder.display()))
