@@ -501,6 +501,46 @@ fn no_handle_number_comes_again_when_the_journal_lost_its_end() {
     }
 }
 
+#[test]
+fn what_was_open_is_opened_again_when_the_journal_lost_its_end() {
+    let mut server = Server::start_with(&["--state={}/state"]);
+    std::fs::create_dir(server.path("rw/dir")).unwrap();
+    let large: Vec<u8> = (0..4u32 << 20).map(|i| (i / 7) as u8).collect();
+    std::fs::write(server.path("rw/dir/large"), &large).unwrap();
+    std::fs::write(server.path("rw/dir/small"), b"12345").unwrap();
+    let mut files = protocol::host::Files::connect(server.options().patient(None)).unwrap();
+    // The root is safe when it was told.
+    files.stat("rw/dir").unwrap();
+    let journal = server.path("state/journal");
+    let safe = std::fs::read(&journal).unwrap();
+    let read = files.open("rw/dir/small", OpenFlags::READ, 0).unwrap();
+    let write = files.open("rw/dir/small", OpenFlags::WRITE, 0).unwrap();
+    let other = files.open("rw/dir/small", OpenFlags::WRITE, 0).unwrap();
+    let lose = || std::fs::write(&journal, &safe).unwrap();
+    reboot(&mut server, lose);
+    // Nothing of these three was kept; each finds its file again.
+    files.write_at(write.handle, 0, b"abc").unwrap();
+    assert_eq!(files.read_at(read.handle, 0, 9).unwrap(), b"abc45");
+    assert_eq!(files.size(other.handle).unwrap(), 5);
+    files.truncate(other.handle, 4).unwrap();
+    for opened in [read, write, other] {
+        files.close(opened.handle).unwrap();
+    }
+    assert_eq!(std::fs::read(server.path("rw/dir/small")).unwrap(), b"abc4");
+    // In the middle of a transfer, too.
+    let (mut copy, mut lost) = (Vec::new(), false);
+    files
+        .get("rw/dir/large", &mut copy, &mut |_, _| {
+            if !std::mem::replace(&mut lost, true) {
+                reboot(&mut server, lose);
+            }
+        })
+        .unwrap();
+    assert!(copy == large);
+    assert_eq!(files.list("rw/dir").unwrap().len(), 2);
+    files.goodbye();
+}
+
 /// Opens a journal. Another test that starts a program holds our lock between its fork and exec.
 fn open(folder: &HostPath, machine: &[u8]) -> (Journal, nfs_server::journal::Mirror) {
     for _ in 0..200 {

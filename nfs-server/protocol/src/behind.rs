@@ -18,7 +18,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::client::{Client, Failure, Reply, Ticket};
+use crate::client::{Client, Epoch, Failure, Reply, Ticket};
 use crate::errno::{Errno, Reason, Refusal};
 use crate::unsynced::{self, Piece, Unsynced};
 
@@ -36,26 +36,21 @@ struct Flight<T> {
     tag: T,
 }
 
-/// Which session and which boot of the server's machine a request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a change was asked with.
+#[derive(Clone, Copy, Debug)]
 struct Since {
-    generation: u32,
+    /// When its handle was got.
+    handle: Epoch,
+    /// The last reboot that the owner had heard of.
     reboots: u32,
 }
 
 impl Since {
-    fn now(client: &Client) -> Self {
-        Self {
-            generation: client.generation(),
-            reboots: client.reboots(),
-        }
-    }
-
     /// Whether what was asked for then, and answered so by now, may be lost, or refused because of what is.
     fn is_over(self, client: &Client, failure: Option<Failure>) -> bool {
-        let now = Self::now(client);
-        let is_stale = failure.is_some_and(|failure| failure.errno == Errno::ESTALE);
-        self.reboots != now.reboots || is_stale && self.generation != now.generation
+        let now = client.epoch();
+        self.reboots != now.reboots
+            || failure.is_some_and(|failure| self.handle.has_lost(now, failure.errno))
     }
 }
 
@@ -116,11 +111,11 @@ impl<T> Behind<T> {
         self.bytes
     }
 
-    /// A change was asked for, with a handle of this generation.
+    /// A change was asked for, with a handle that was got then.
     pub fn submitted(
         &mut self,
         client: &Client,
-        generation: u32,
+        handle: Epoch,
         ticket: Ticket,
         len: usize,
         tag: T,
@@ -128,16 +123,16 @@ impl<T> Behind<T> {
         self.begin(client);
         let order = self.next_order;
         self.next_order += 1;
-        self.fly(order, generation, ticket, len, tag);
+        self.fly(order, handle, ticket, len, tag);
     }
 
     /// What [`Self::next_lost`] gave was asked for again.
-    pub fn resubmitted(&mut self, piece: &Piece, generation: u32, ticket: Ticket, tag: T) {
-        self.fly(piece.order, generation, ticket, piece.len(), tag);
+    pub fn resubmitted(&mut self, piece: &Piece, handle: Epoch, ticket: Ticket, tag: T) {
+        self.fly(piece.order, handle, ticket, piece.len(), tag);
     }
 
-    fn fly(&mut self, order: u64, generation: u32, ticket: Ticket, len: usize, tag: T) {
-        let since = self.since(generation);
+    fn fly(&mut self, order: u64, handle: Epoch, ticket: Ticket, len: usize, tag: T) {
+        let since = self.since(handle);
         self.bytes += len;
         self.flight.push_back(Flight {
             order,
@@ -150,16 +145,16 @@ impl<T> Behind<T> {
 
     /// What is asked for now. With older changes kept that a reboot may have lost, and nobody looked yet, it counts as
     /// lost with them: only then the order stays the program's.
-    fn since(&self, generation: u32) -> Since {
+    fn since(&self, handle: Epoch) -> Since {
         Since {
-            generation,
+            handle,
             reboots: self.reboots,
         }
     }
 
-    /// The file was made when it was opened, or cut.
-    pub fn opened(&mut self, client: &Client, is_made: bool, is_cut: bool) {
-        self.begin(client);
+    /// The file was opened then. It was made, or cut.
+    pub fn opened(&mut self, handle: Epoch, is_made: bool, is_cut: bool) {
+        self.reboots = handle.reboots;
         self.is_made = is_made;
         if is_cut {
             self.kept.push(Piece::resize(0, self.next_order));
@@ -206,13 +201,13 @@ impl<T> Behind<T> {
     }
 
     /// Before an append is asked for that its caller waits for; [`Self::answered`] wants it back.
-    pub fn begins(&mut self, client: &Client) -> Begun {
+    pub fn begins(&mut self, client: &Client, handle: Epoch) -> Begun {
         self.begin(client);
         let order = self.next_order;
         self.next_order += 1;
         Begun {
             order,
-            since: self.since(client.generation()),
+            since: self.since(handle),
         }
     }
 
@@ -247,8 +242,11 @@ impl<T> Behind<T> {
     /// Whether something under way belongs to a session or a boot that is over: wait for its answer before
     /// anything else is asked for, or the program's order is lost, too.
     pub fn is_stale(&self, client: &Client) -> bool {
-        let now = Since::now(client);
-        self.flight.iter().any(|flight| flight.since != now)
+        let now = client.epoch();
+        self.flight.iter().any(|flight| {
+            let Since { handle, reboots } = flight.since;
+            handle.generation != now.generation || reboots != now.reboots
+        })
     }
 
     /// Whether [`Self::compare`] is due before anything is asked for again.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::NO_SLOT;
 use protocol::ahead::Ahead;
 use protocol::behind::{Behind, WINDOW_BYTES, WINDOW_REQUESTS};
-use protocol::client::{Client, Config, Reply, Status};
+use protocol::client::{Client, Config, Epoch, Reply, Status};
 use protocol::codec::Rest;
 use protocol::errno::{Errno, Reason, Refusal};
 use protocol::frame::{self, HEADER, Header};
@@ -193,7 +193,7 @@ struct Owner {
     behind: Behind<()>,
     ahead: Ahead<()>,
     handle: Handle,
-    generation: u32,
+    epoch: Epoch,
     told: usize,
 }
 
@@ -212,7 +212,7 @@ impl Owner {
             behind: Behind::default(),
             ahead: Ahead::default(),
             handle: Handle(0),
-            generation: 0,
+            epoch: Epoch::default(),
             told: 0,
         };
         owner.step(usize::MAX);
@@ -249,7 +249,7 @@ impl Owner {
             self.step(usize::MAX);
         }
         self.handle = self.server.handle();
-        self.generation = self.client.generation();
+        self.epoch = self.client.epoch();
     }
 
     fn settle(&mut self) {
@@ -299,8 +299,8 @@ impl Owner {
             };
             match asked {
                 Ok(ticket) => {
-                    let generation = self.generation;
-                    self.behind.resubmitted(&piece, generation, ticket, ());
+                    let epoch = self.epoch;
+                    self.behind.resubmitted(&piece, epoch, ticket, ());
                 }
                 Err(_) => {
                     self.behind.put_back(piece);
@@ -328,7 +328,7 @@ impl Owner {
     /// Appends as a program does that waits for the answer; `disturb` comes when it is on its way.
     fn append(&mut self, expected: u64, data: &[u8], disturb: impl FnOnce(&mut Self)) {
         self.drain();
-        let begun = self.behind.begins(&self.client);
+        let begun = self.behind.begins(&self.client, self.epoch);
         let handle = self.handle;
         let data = Rest(data);
         let call = Append {
@@ -400,7 +400,7 @@ impl Owner {
         };
         let ticket = self.client.submit(&call, 0).unwrap();
         self.behind
-            .submitted(&self.client, self.generation, ticket, data.len(), ());
+            .submitted(&self.client, self.epoch, ticket, data.len(), ());
         assert!(self.behind.bytes() <= WINDOW_BYTES);
     }
 
@@ -437,7 +437,7 @@ impl Owner {
     fn fill(&mut self, offset: u64, wanted: usize) {
         loop {
             let lost = self.client.status() != Status::Ready
-                || self.generation != self.client.generation();
+                || self.epoch.generation != self.client.generation();
             if lost || self.ahead.is_elsewhere(offset) {
                 self.restart(offset);
             }
@@ -445,7 +445,8 @@ impl Owner {
             // First the new handle, then what the lost session took with it, then reads.
             self.reopen();
             self.settle();
-            if self.generation != self.client.generation() || self.client.reboots() != before {
+            if self.epoch.generation != self.client.generation() || self.client.reboots() != before
+            {
                 self.restart(offset);
                 continue;
             }
@@ -480,7 +481,7 @@ impl Owner {
             if !failed {
                 return;
             }
-            assert!(self.generation != self.client.generation());
+            assert!(self.epoch.generation != self.client.generation());
         }
     }
 }
@@ -630,7 +631,7 @@ fn no_more_than_the_window_is_under_way() {
         let ticket = owner.client.submit(&call, 0).unwrap();
         owner
             .behind
-            .submitted(&owner.client, owner.generation, ticket, 3000, ());
+            .submitted(&owner.client, owner.epoch, ticket, 3000, ());
         asked += 1;
     }
     assert_eq!(asked, WINDOW_REQUESTS);

@@ -126,7 +126,7 @@ impl Journal {
         // At a fixed place, so that a line cut short by a full disk is written over.
         open.file.write_all_at(&open.line, open.bytes)?;
         open.bytes += open.line.len() as u64;
-        if open.mirror.ends_block(&record) {
+        if open.mirror.ends_block(&record) || record.gives_root() {
             open.file.sync_data()?;
         }
         open.mirror.apply(record);

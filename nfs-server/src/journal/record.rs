@@ -111,3 +111,11 @@ pub enum Record {
     /// It does not know yet (only in a file that was written anew).
     Untold(u64),
 }
+
+impl Record {
+    /// Whether it gives out the root of an export. Clients keep that for as long as the session lasts: it is safe before
+    /// it is told.
+    pub(super) fn gives_root(&self) -> bool {
+        matches!(self, Self::Reply(_, Effect::Opened { base: 0, .. }, _))
+    }
+}

@@ -8,6 +8,7 @@ use abi::{DirEntry, Errno, Stat};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use protocol::client::Epoch;
 use protocol::message::{Close, Exports, Getattr, Handle, Kind, Lookup, OpenFlags, Readdir};
 use protocol::name::PathBuf;
 
@@ -16,7 +17,7 @@ const COUNT: u32 = 16 * 1024;
 
 struct State {
     handle: Handle,
-    generation: u32,
+    epoch: Epoch,
     cookie: u64,
     end: bool,
     /// Received, not yet given out.
@@ -35,7 +36,7 @@ impl RemoteDirectory {
         let opened = place.open(OpenFlags::READ | OpenFlags::DIRECTORY)?;
         let state = State {
             handle: opened.handle,
-            generation: opened.generation,
+            epoch: opened.epoch,
             cookie: 0,
             end: false,
             entries: VecDeque::new(),
@@ -50,7 +51,7 @@ impl RemoteDirectory {
     fn reopen(&self, state: &mut State) -> Result<(), Errno> {
         let opened = self.place.open(OpenFlags::READ | OpenFlags::DIRECTORY)?;
         state.handle = opened.handle;
-        state.generation = opened.generation;
+        state.epoch = opened.epoch;
         Ok(())
     }
 
@@ -138,7 +139,7 @@ impl FileOps for RemoteDirectory {
                 },
                 About::Handle(state.handle, 0),
             ) {
-                Err(error) if is_lost(&self.place.session, state.generation, error) => {
+                Err(error) if is_lost(&self.place.session, state.epoch, error) => {
                     self.reopen(&mut state)?
                 }
                 reply => return Ok(to_abi(&reply?.get::<Getattr>().map_err(errno)?)),
@@ -161,7 +162,7 @@ impl FileOps for RemoteDirectory {
         let mut state = self.state.lock();
         while state.entries.is_empty() && !state.end {
             match self.fill(&mut state) {
-                Err(error) if is_lost(&self.place.session, state.generation, error) => {
+                Err(error) if is_lost(&self.place.session, state.epoch, error) => {
                     self.reopen(&mut state)?
                 }
                 result => result?,
@@ -174,7 +175,7 @@ impl FileOps for RemoteDirectory {
 impl Drop for RemoteDirectory {
     fn drop(&mut self) {
         let state = self.state.lock();
-        if state.generation == self.place.session.generation() {
+        if state.epoch.generation == self.place.session.generation() {
             forget(
                 &self.place.session,
                 &Close {
@@ -203,9 +204,9 @@ pub(super) struct ExportList {
 impl ExportList {
     pub(super) fn open(session: Arc<Session>, ticket: Ticket) -> Result<File, Errno> {
         let reply = loop {
-            let generation = session.generation();
+            let epoch = session.epoch();
             match session.call(&Exports {}, About::Nothing) {
-                Err(error) if is_lost(&session, generation, error) => {}
+                Err(error) if is_lost(&session, epoch, error) => {}
                 reply => break reply?,
             }
         };

@@ -22,6 +22,7 @@ use abi::{Errno, OpenFlags, Stat};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use protocol::ahead::{self, Ahead};
 use protocol::behind::Behind;
+use protocol::client::Epoch;
 use protocol::codec::Rest;
 use protocol::message::{
     self, Append, Call, Close, Fsync, Getattr, Handle, Read, SyncLevel, Truncate, Write,
@@ -45,7 +46,7 @@ static CHANGES: [AtomicU32; 64] = [const { AtomicU32::new(0) }; 64];
 
 /// What open gave.
 pub(super) struct Opened {
-    pub(super) generation: u32,
+    pub(super) epoch: Epoch,
     pub(super) handle: Handle,
     /// The file was not there before.
     pub(super) created: bool,
@@ -103,9 +104,7 @@ impl RemoteFile {
         };
         let is_cut = wire.has(message::OpenFlags::TRUNCATE);
         let (behind, created) = (&mut state.behind, state.opened.created);
-        place
-            .session
-            .with_client(|client| behind.opened(client, created, is_cut));
+        behind.opened(state.opened.epoch, created, is_cut);
         if is_cut {
             state.changes().fetch_add(1, Ordering::AcqRel);
         }
@@ -135,9 +134,7 @@ impl RemoteFile {
             let handle = state.opened.handle;
             match attempt(state, handle) {
                 Err(Errno::EINTR) => return Err(Errno::EINTR),
-                Err(error) if is_lost(session, state.opened.generation, error) => {
-                    self.reopen(state)?
-                }
+                Err(error) if is_lost(session, state.opened.epoch, error) => self.reopen(state)?,
                 result if reboots() == before => return result,
                 _ => self.restart(state, state.offset),
             }
@@ -157,7 +154,7 @@ impl RemoteFile {
 
     /// Opens the file again if that was what is wrong; any other error is the caller's.
     fn reopen_if_lost(&self, state: &mut State, error: Errno) -> Result<(), Errno> {
-        if is_lost(&self.place.session, state.opened.generation, error) {
+        if is_lost(&self.place.session, state.opened.epoch, error) {
             self.reopen(state)
         } else {
             Err(error)
@@ -167,10 +164,16 @@ impl RemoteFile {
     /// After a lost session or a reboot of the server's machine: the file, and how long it is now.
     fn find_again(&self, state: &mut State) -> Result<(), Errno> {
         let session = &self.place.session;
+        // What is being read ahead may not show what is kept here.
+        self.restart(state, state.offset);
         let (handle, mut size) = (state.opened.handle, None);
-        if state.opened.generation == session.generation() {
+        let epoch = session.epoch();
+        if state.opened.epoch.generation == session.generation() {
             match session.call(&Getattr { handle }, About::Handle(handle, 0)) {
-                Ok(reply) => size = Some(reply.get::<Getattr>().map_err(errno)?.size),
+                Ok(reply) => {
+                    size = Some(reply.get::<Getattr>().map_err(errno)?.size);
+                    state.opened.epoch.reboots = epoch.reboots;
+                }
                 // The server's machine lost the file, or that we had it open.
                 Err(Errno::ESTALE | Errno::EBADF) => {}
                 Err(error) => return Err(error),
@@ -297,8 +300,8 @@ impl RemoteFile {
             }
         };
         let (ticket, record) = asked?.parts();
-        let generation = state.opened.generation;
-        state.behind.resubmitted(piece, generation, ticket, record);
+        let epoch = state.opened.epoch;
+        state.behind.resubmitted(piece, epoch, ticket, record);
         Ok(())
     }
 
@@ -387,9 +390,9 @@ impl RemoteFile {
             data: Rest(data),
         })?;
         let (ticket, record) = asked.parts();
-        let (behind, generation) = (&mut state.behind, state.opened.generation);
+        let (behind, epoch) = (&mut state.behind, state.opened.epoch);
         session.with_client(|client| {
-            behind.submitted(client, generation, ticket, data.len(), record);
+            behind.submitted(client, epoch, ticket, data.len(), record);
         });
         state.offset = offset + data.len() as u64;
         state.size = state.size.max(state.offset);
@@ -411,7 +414,8 @@ impl RemoteFile {
             let session = &self.place.session;
             let handle = state.opened.handle;
             let behind = &mut state.behind;
-            let begun = session.with_client(|client| behind.begins(client));
+            let epoch = state.opened.epoch;
+            let begun = session.with_client(|client| behind.begins(client, epoch));
             let call = Append {
                 handle,
                 expected,
@@ -528,10 +532,10 @@ impl FileOps for RemoteFile {
             size: length,
         })?;
         let (ticket, record) = asked.parts();
-        let generation = state.opened.generation;
+        let epoch = state.opened.epoch;
         session.with_client(|client| {
             let behind = &mut state.behind;
-            behind.submitted(client, generation, ticket, 0, record);
+            behind.submitted(client, epoch, ticket, 0, record);
         });
         self.drain(&mut state)?;
         self.told(&mut state)?;
@@ -583,7 +587,7 @@ impl Drop for RemoteFile {
                 error.text()
             );
         }
-        if state.opened.generation == self.place.session.generation() {
+        if state.opened.epoch.generation == self.place.session.generation() {
             forget(
                 &self.place.session,
                 &Close {

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use kcore::path::RemotePath;
-use protocol::client::Reply;
+use protocol::client::{Epoch, Reply};
 use protocol::message::{self, Access, Call, Kind, Lookup, Removes, Stat};
 use protocol::name::PathBuf;
 
@@ -66,16 +66,20 @@ impl Place {
     fn ask(
         &self,
         call: impl Fn(&Session, Root, Attempt) -> Result<Reply, Errno>,
-    ) -> Result<(Reply, u32), Errno> {
+    ) -> Result<(Reply, Epoch), Errno> {
         let mut attempt = Attempt::First;
         for _ in 0..LOST_MAX {
             let root = self.session.root(&self.export)?;
+            let epoch = Epoch {
+                generation: root.generation,
+                ..self.session.epoch()
+            };
             match call(&self.session, root, attempt) {
                 Err(Errno::ESTALE) if self.session.generation() != root.generation => {
                     attempt = Attempt::Again;
                     crate::time::sleep_until(crate::time::now() + LOST_PAUSE)?;
                 }
-                result => return result.map(|reply| (reply, root.generation)),
+                result => return result.map(|reply| (reply, epoch)),
             }
         }
         Err(Errno::ESTALE)
@@ -102,7 +106,7 @@ impl Place {
 
     /// Opens.
     pub(super) fn open(&self, flags: message::OpenFlags) -> Result<Opened, Errno> {
-        let (reply, generation) = self.ask(|session, root, attempt| {
+        let (reply, epoch) = self.ask(|session, root, attempt| {
             // The lost session may have made the file: then it must not be in the way.
             let flags = match attempt {
                 Attempt::First => flags,
@@ -120,7 +124,7 @@ impl Place {
         })?;
         let opened = reply.get::<message::Open<'_>>().map_err(errno)?;
         Ok(Opened {
-            generation,
+            epoch,
             handle: opened.handle,
             created: opened.created,
             stat: opened.stat,
@@ -308,9 +312,9 @@ pub fn read_file(path: &RemotePath) -> Result<Vec<u8>, Errno> {
     Ok(content)
 }
 
-/// Asks a handle's owner for a handle again when its session was lost; see `file`.
-pub(super) fn is_lost(session: &Session, generation: u32, error: Errno) -> bool {
-    error == Errno::ESTALE && session.generation() != generation
+/// Whether the server lost a handle of then, so that its owner opens it again; see `file`.
+pub(super) fn is_lost(session: &Session, handle: Epoch, error: Errno) -> bool {
+    handle.has_lost(session.epoch(), protocol::Errno(error as i32))
 }
 
 /// What `fstat` shows.

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use kcore::net::stack::Endpoint;
-use protocol::client::{Client, Config, Failure, Reply, SubmitError, Ticket};
+use protocol::client::{Client, Config, Epoch, Failure, Reply, SubmitError, Ticket};
 use protocol::message::{Access, Attach, Call, Handle, Operation};
 use protocol::name::Path;
 use trace_record::{Class, Payload};
@@ -298,6 +298,11 @@ impl Session {
         self.state.lock().client.max_data() as usize
     }
 
+    /// The generation, and the boot of the server's machine, that handles got now belong to.
+    pub fn epoch(&self) -> Epoch {
+        self.state.lock().client.epoch()
+    }
+
     /// The root of an export, attached if need be.
     pub fn root(&self, export: &[u8]) -> Result<Root, Errno> {
         loop {
@@ -317,13 +322,15 @@ impl Session {
                 Ok(reply) => {
                     let attached = reply.get::<Attach<'_>>().map_err(errno)?;
                     let mut state = self.state.lock();
-                    let root = Root {
-                        generation: state.client.generation(),
-                        handle: attached.root,
-                        access: attached.access,
-                    };
-                    state.roots.insert(export.to_vec(), root);
-                    return Ok(root);
+                    // Another session began under way: this root may be the old one's.
+                    if state.client.generation() == generation {
+                        let root = Root {
+                            generation,
+                            handle: attached.root,
+                            access: attached.access,
+                        };
+                        state.roots.insert(export.to_vec(), root);
+                    }
                 }
                 // A first session, or a new one, began under way.
                 Err(Errno::ESTALE) if self.generation() != generation => {}

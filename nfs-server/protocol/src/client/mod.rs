@@ -40,7 +40,7 @@ mod handles;
 mod incoming;
 mod types;
 
-pub use types::{Broken, Config, Failure, Push, Reply, Status, SubmitError, Ticket};
+pub use types::{Broken, Config, Epoch, Failure, Push, Reply, Status, SubmitError, Ticket};
 
 use follow::Following;
 use handles::Handles;
@@ -149,6 +149,14 @@ impl Client {
     /// made safe by fsync may be lost each time.
     pub fn reboots(&self) -> u32 {
         self.reboots
+    }
+
+    /// Both together.
+    pub fn epoch(&self) -> Epoch {
+        Epoch {
+            generation: self.generation,
+            reboots: self.reboots,
+        }
     }
 
     /// The session's number, 0 before there is one.

@@ -25,6 +25,27 @@ pub struct Config {
     pub max_frame: u32,
 }
 
+/// Which session, and which boot of the server's machine, something belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// Counts the sessions.
+    pub generation: u32,
+    /// Counts the boots that may have lost something.
+    pub reboots: u32,
+}
+
+impl Epoch {
+    /// Whether this failure now means that the server lost a handle of then: with the session, or with a boot that ended
+    /// before it was safe on its disk that the file was open.
+    pub fn has_lost(self, now: Self, errno: Errno) -> bool {
+        match errno {
+            Errno::ESTALE => self.generation != now.generation,
+            Errno::EBADF => self.reboots != now.reboots,
+            _ => false,
+        }
+    }
+}
+
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -139,8 +139,8 @@ impl Files {
         let mut items = Vec::new();
         let mut cookie = 0;
         loop {
-            let reply = self.session.call(&Readdir {
-                handle: dir,
+            let reply = self.session.ask(dir, |handle| Readdir {
+                handle,
                 cookie,
                 count: 64 * 1024,
             })?;
@@ -273,8 +273,7 @@ impl Files {
 
     /// Bytes of an open file.
     pub fn size(&mut self, handle: Handle) -> Result<u64, Error> {
-        let handle = self.session.handle(handle);
-        let reply = self.session.call(&Getattr { handle })?;
+        let reply = self.session.ask(handle, |handle| Getattr { handle })?;
         Ok(reply.get::<Getattr>()?.size)
     }
 
@@ -285,15 +284,12 @@ impl Files {
 
     /// Reads once.
     pub fn read_at(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>, Error> {
-        let handle = self.session.handle(handle);
-        Ok(self
-            .session
-            .call(&ReadCall {
-                handle,
-                offset,
-                count,
-            })?
-            .into_payload())
+        let read = |handle| ReadCall {
+            handle,
+            offset,
+            count,
+        };
+        Ok(self.session.ask(handle, read)?.into_payload())
     }
 
     /// Writes once.
@@ -381,22 +377,25 @@ impl Files {
     }
 
     fn root(&mut self, export: &[u8]) -> Result<Root, Error> {
-        let generation = self.session.generation();
-        if let Some(root) = self.roots.get(export)
-            && root.generation == generation
-        {
-            return Ok(*root);
+        loop {
+            let generation = self.session.generation();
+            if let Some(root) = self.roots.get(export)
+                && root.generation == generation
+            {
+                return Ok(*root);
+            }
+            let reply = self.session.call(&Attach { export })?;
+            let attached = reply.get::<Attach<'_>>()?;
+            // Another session began under way: this root may be the old one's.
+            if self.session.generation() == generation {
+                let root = Root {
+                    handle: attached.root,
+                    access: attached.access,
+                    generation,
+                };
+                self.roots.insert(export.to_vec(), root);
+            }
         }
-        let reply = self.session.call(&Attach { export })?;
-        let attached = reply.get::<Attach<'_>>()?;
-        let generation = self.session.generation();
-        let root = Root {
-            handle: attached.root,
-            access: attached.access,
-            generation,
-        };
-        self.roots.insert(export.to_vec(), root);
-        Ok(root)
     }
 }
 

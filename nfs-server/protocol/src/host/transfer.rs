@@ -40,11 +40,12 @@ impl Files {
         let depth = self.session.free_slots().clamp(1, 8);
         let mut flying: VecDeque<Ticket> = VecDeque::new();
         let (mut asked, mut done) = (0, 0);
+        let (mut now, mut boot) = (handle, self.boot());
         loop {
             // One beyond the size that was seen: the file may have grown.
             while flying.len() < depth && asked <= size {
                 flying.push_back(self.session.submit(&ReadCall {
-                    handle,
+                    handle: now,
                     offset: asked,
                     count: piece,
                 })?);
@@ -59,7 +60,13 @@ impl Files {
                     flying
                         .drain(..)
                         .for_each(|ticket| self.session.cancel(ticket));
-                    return Err(error);
+                    if self.boot() == boot {
+                        return Err(error);
+                    }
+                    // The server's machine was started again; it may have lost that the file was open.
+                    (now, asked) = (self.session.settled(handle)?, done);
+                    boot = self.boot();
+                    continue;
                 }
             };
             let written = to.write_all(&data);

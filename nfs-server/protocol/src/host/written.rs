@@ -5,15 +5,16 @@
 use super::session::{Error, Session};
 use crate::Errno;
 use crate::behind::Behind;
-use crate::client::{Reply, Ticket};
+use crate::client::{Epoch, Reply, Ticket};
 use crate::codec::Rest;
 use crate::message::{
-    Append, Close, Fsync, Getattr, Handle, Open, OpenFlags, Opened, SyncLevel, Truncate, Write,
+    Append, Call, Close, Fsync, Getattr, Handle, Open, OpenFlags, Opened, SyncLevel, Truncate,
+    Write,
 };
 use crate::name::{Path, PathBuf};
 use crate::unsynced::{Change, KEEP_BYTES};
 
-/// An open file that can be written.
+/// An open file or directory.
 #[derive(Debug)]
 pub(super) struct Written {
     // What it takes to open it again.
@@ -21,8 +22,8 @@ pub(super) struct Written {
     path: PathBuf,
     flags: OpenFlags,
     mode: u16,
-    // The session that it was opened in.
-    generation: u32,
+    // When `now` was got.
+    epoch: Epoch,
     // Its handle by now.
     now: Handle,
     size: u64,
@@ -44,31 +45,59 @@ impl Session {
             mode,
             path,
         };
+        let reboots = self.core.reboots();
         let opened = self.call(&call)?.get::<Open<'_>>()?;
-        if flags.has(OpenFlags::WRITE) || flags.has(OpenFlags::APPEND) {
-            let mut behind = Behind::default();
-            behind.opened(&self.core, opened.created, flags.has(OpenFlags::TRUNCATE));
-            let written = Written {
-                dir,
-                path: path.to_owned(),
-                flags,
-                mode,
-                generation: self.generation(),
-                now: opened.handle,
-                size: opened.stat.size,
-                behind,
-            };
-            self.written.insert(opened.handle, written);
-        }
+        let epoch = Epoch {
+            reboots,
+            ..self.core.epoch()
+        };
+        let mut behind = Behind::default();
+        behind.opened(epoch, opened.created, flags.has(OpenFlags::TRUNCATE));
+        let written = Written {
+            dir,
+            path: path.to_owned(),
+            flags,
+            mode,
+            epoch,
+            now: opened.handle,
+            size: opened.stat.size,
+            behind,
+        };
+        self.written.insert(opened.handle, written);
         Ok(opened)
     }
 
-    /// The handle by which the server knows now what [`Self::open`] called so.
-    pub fn handle(&self, handle: Handle) -> Handle {
-        self.written
-            .get(&handle)
-            .filter(|written| written.generation == self.generation())
-            .map_or(handle, |written| written.now)
+    /// Asks about what [`Self::open`] called so, by the handle that the server knows now. The answer shows
+    /// everything that was written here, also when the server's machine was started again meanwhile.
+    pub fn ask<C: Call>(
+        &mut self,
+        handle: Handle,
+        build: impl Fn(Handle) -> C,
+    ) -> Result<Reply, Error> {
+        loop {
+            let now = self.settled(handle)?;
+            let before = self.core.reboots();
+            let answer = self.call(&build(now));
+            if self.core.reboots() == before {
+                return answer;
+            }
+        }
+    }
+
+    /// The handle by which the server knows it now, with what a reboot may have lost sent again.
+    pub(super) fn settled(&mut self, handle: Handle) -> Result<Handle, Error> {
+        let generation = self.generation();
+        let written = self.written.get(&handle);
+        if written.is_none_or(|written| written.epoch.generation != generation) {
+            return Ok(handle);
+        }
+        let Some(mut written) = self.take_written(handle) else {
+            return Ok(handle);
+        };
+        let settled = self.settle(&mut written);
+        let now = written.now;
+        self.written.insert(handle, written);
+        settled.map(|()| now)
     }
 
     /// Changes an open file; its size afterwards, as far as it is told.
@@ -121,7 +150,7 @@ impl Session {
     /// Of the session that there is now; handles of a lost one mean nothing.
     fn take_written(&mut self, handle: Handle) -> Option<Written> {
         let written = self.written.remove(&handle)?;
-        (written.generation == self.generation()).then_some(written)
+        (written.epoch.generation == self.generation()).then_some(written)
     }
 
     fn change_kept(&mut self, written: &mut Written, change: Change<'_>) -> Result<u64, Error> {
@@ -132,7 +161,7 @@ impl Session {
         if let Some(failure) = written.behind.take_error() {
             return Err(failure.into());
         }
-        let begun = written.behind.begins(&self.core);
+        let begun = written.behind.begins(&self.core, written.epoch);
         let ticket = self.submit_change(written.now, change)?;
         if let Err(error) = self.wait_done(ticket) {
             self.cancel(ticket);
@@ -184,11 +213,11 @@ impl Session {
                 self.wait_done(oldest)?;
                 continue;
             }
-            if written.generation != self.generation() {
+            if written.epoch.generation != self.generation() {
                 written.behind.give_up(Errno::ESTALE);
                 return Ok(());
             }
-            if written.behind.is_unsure() {
+            if written.behind.is_unsure() || written.epoch.reboots != self.core.reboots() {
                 let size = self.find_again(written)?;
                 written.size = size;
                 written.behind.compare(size);
@@ -199,8 +228,8 @@ impl Session {
             };
             match self.submit_change(written.now, piece.change()) {
                 Ok(ticket) => {
-                    let (generation, behind) = (written.generation, &mut written.behind);
-                    behind.resubmitted(&piece, generation, ticket, ());
+                    let (epoch, behind) = (written.epoch, &mut written.behind);
+                    behind.resubmitted(&piece, epoch, ticket, ());
                     written.size = size_after(written.size, piece.change());
                 }
                 Err(error) => {
@@ -214,8 +243,12 @@ impl Session {
     /// How long the file is, opened again if need be: its name may be lost, too.
     fn find_again(&mut self, written: &mut Written) -> Result<u64, Error> {
         let handle = written.now;
+        let reboots = self.core.reboots();
         match self.call(&Getattr { handle }) {
-            Ok(reply) => return Ok(reply.get::<Getattr>()?.size),
+            Ok(reply) => {
+                written.epoch.reboots = reboots;
+                return Ok(reply.get::<Getattr>()?.size);
+            }
             Err(Error::Refused(failure))
                 if matches!(failure.errno, Errno::ESTALE | Errno::EBADF) => {}
             Err(error) => return Err(error),
@@ -230,8 +263,10 @@ impl Session {
             mode: written.mode,
             path: written.path.as_path(),
         };
+        let reboots = self.core.reboots();
         let opened = self.call(&call)?.get::<Open<'_>>()?;
         written.now = opened.handle;
+        written.epoch.reboots = reboots;
         Ok(opened.stat.size)
     }
 

@@ -165,8 +165,8 @@ impl Remote {
 
     /// Describes an open file.
     pub fn stat_handle(&mut self, handle: Handle) -> Result<Stat> {
-        let handle = self.session.handle(handle);
-        Ok(self.session.call(&Getattr { handle })?.get::<Getattr>()?)
+        let reply = self.session.ask(handle, |handle| Getattr { handle })?;
+        Ok(reply.get::<Getattr>()?)
     }
 
     /// Opens or makes a file, or opens a folder.
@@ -192,17 +192,20 @@ impl Remote {
     /// Fewer bytes than asked for mean the end of the file.
     pub fn read(&mut self, handle: Handle, offset: u64, count: u32) -> Result<Vec<u8>> {
         let most = self.session.max_data();
-        let handle = self.session.handle(handle);
         let mut data = Vec::new();
         while (data.len() as u32) < count {
-            let call = Read {
+            let (at, some) = (
+                offset + data.len() as u64,
+                most.min(count - data.len() as u32),
+            );
+            let call = |handle| Read {
                 handle,
-                offset: offset + data.len() as u64,
-                count: most.min(count - data.len() as u32),
+                offset: at,
+                count: some,
             };
-            let part = self.session.call(&call)?.into_payload();
+            let part = self.session.ask(handle, call)?.into_payload();
             data.extend_from_slice(&part);
-            if (part.len() as u32) < call.count {
+            if (part.len() as u32) < some {
                 break;
             }
         }
@@ -292,10 +295,11 @@ impl Remote {
         let mut names = Vec::new();
         let mut cookie = 0;
         loop {
-            let reply = self.session.call(&Readdir {
+            let count = LIST_BYTES.min(self.session.max_data());
+            let reply = self.session.ask(handle, |handle| Readdir {
                 handle,
                 cookie,
-                count: LIST_BYTES.min(self.session.max_data()),
+                count,
             })?;
             let part = reply.get::<Readdir>()?;
             for entry in &part.entries {
