@@ -1,5 +1,5 @@
 //! The bodies of the fuzz targets. `fuzz/run` runs them for as long as one likes, the tests of `protocol`
-//! for a moment.
+//! for a minute.
 
 use protocol::client::{Client, Config};
 use protocol::codec::DecodeError;

@@ -204,7 +204,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It syncs what it answered before each answer; nothing is lost by a hard end.
+        // What it answered lies with the operating system: a hard end of the process loses nothing.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

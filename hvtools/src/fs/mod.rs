@@ -136,7 +136,8 @@ pub fn run(workspace: &Workspace, consent: Consent, options: &Options) -> Result
             let mut file =
                 File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
             door.visit(path, |files, path| {
-                files.put(path, &mut file, &mut |done| progress(done, None))?;
+                let all = files.put(path, &mut file, &mut |done| progress(done, None))?;
+                progress(all, Some(all));
                 Ok(())
             })?;
         }
